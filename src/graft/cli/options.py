@@ -1,0 +1,96 @@
+"""The options that every command has, and how each command shows its example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Common:
+    """What the global options say.
+
+    Attributes:
+        quiet: print the result and nothing else.
+        json: print the result as JSON on stdout.
+        debug: show the traceback of every error.
+        runs: folder of the run directories; `None` for the recipe's own.
+        resume: the command that continues the run under way, told after Ctrl-C; empty when there is none.
+    """
+
+    __slots__ = ("debug", "json", "quiet", "resume", "runs")
+
+    def __init__(self, *, json: bool = False, debug: bool = False) -> None:
+        self.quiet = False
+        self.json = json
+        self.debug = debug
+        self.runs: Path | None = None
+        self.resume = ""
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where runs are looked up by name."""
+        from graft.config.schema import Recipe
+
+        return self.runs if self.runs is not None else Path(Recipe.model_fields["runs"].default)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value:
+        setattr(context.ensure_object(Common), str(parameter.name), value)
+
+
+def common_options(*, hidden: bool) -> list[click.Option]:
+    """The global options; they are understood before and after the command's name, and shown only once."""
+    shared: dict[str, Any] = {"expose_value": False, "callback": _remember, "hidden": hidden}
+    return [
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print the result and nothing else.", **shared),
+        click.Option(["--json"], is_flag=True, help="Print the result as JSON; all else goes to stderr.", **shared),
+        click.Option(["--debug"], is_flag=True, help="Show the traceback of every error.", **shared),
+        click.Option(
+            ["--runs"],
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="FOLDER",
+            help="Folder of the run directories  [default: runs]",
+            **shared,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command with the global options and an example at the end of its help.
+
+    Args:
+        example: command lines to show, one per line.
+    """
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+        self.params += common_options(hidden=True)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example and where the global options are explained."""
+        write_example(formatter, self.example)
+
+
+class CommandGroup(click.Group):
+    """A family of commands, such as `graft runs`, with the same ending of its help."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+        self.params += common_options(hidden=True)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example and where the global options are explained."""
+        write_example(formatter, self.example)
+
+
+def write_example(formatter: click.HelpFormatter, example: str) -> None:
+    """Write command lines as they are typed, without wrapping them."""
+    lines = example.strip().splitlines()
+    with formatter.section("Example" if len(lines) == 1 else "Examples"):
+        formatter.write("".join(f"  {line.strip()}\n" for line in lines))
+    formatter.write("\nEvery command also takes -q/--quiet, --json, --debug and --runs FOLDER: graft --help\n")

@@ -1,0 +1,135 @@
+"""`graft run`, `graft train` and `graft eval`: the commands that compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graft.cli.completion import complete_recipes, complete_runs
+from graft.cli.options import Command, Common
+from graft.cli.output import print_json, print_table
+from graft.cli.progress import open_progress
+from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flags, resolve
+from graft.cli.text import printable
+from graft.config.loading import Resolved, load_recipe
+from graft.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from graft.pipeline.outcome import Outcome
+    from graft.runs.directory import RunDirectory
+
+
+@click.command(
+    "run",
+    cls=Command,
+    example="""graft run recipes/quickstart.yaml
+               graft run recipes/quickstart.yaml train.max_steps=20 study.seeds=[0,1,2]
+               graft run --resume latest""",
+)
+@click.argument("arguments", nargs=-1, metavar="RECIPE [KEY=VALUE]...", shell_complete=complete_recipes)
+@click.option("--resume", metavar="RUN|latest", shell_complete=complete_runs, help="Continue a run that stopped.")
+@click.pass_obj
+def run_command(common: Common, arguments: tuple[str, ...], resume: str | None) -> None:
+    """Run a recipe from data to report."""
+    recipe, overrides = recipe_and_overrides(arguments)
+    if recipe is None and resume is None:
+        raise ConfigError("graft run needs a recipe: graft run RECIPE [key=value …]. `graft init` writes one.")
+    from graft.pipeline.run import run
+
+    unfinished = _to_resume(common, resume)
+    resolved = _resolved(common, recipe, overrides, {}, unfinished)
+    _compute(common, resolved, lambda progress: run(resolved, progress=progress, resume=unfinished))
+
+
+@click.command(
+    "train",
+    cls=Command,
+    example="""graft train --model sprout --task spelling --mode sft --lora-r 16 --max-steps 200
+               graft train --recipe recipes/quickstart.yaml --seeds 0,1""",
+)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--recipe", metavar="FILE", shell_complete=complete_recipes, help="Start from this recipe.")
+@click.option("--resume", metavar="RUN|latest", shell_complete=complete_runs, help="Continue a run that stopped.")
+@recipe_flags
+@click.pass_obj
+def train_command(
+    common: Common, /, overrides: tuple[str, ...], recipe: str | None, resume: str | None, **values: Any
+) -> None:
+    """Train only, from flags or a recipe."""
+    from graft.pipeline.run import train
+
+    unfinished = _to_resume(common, resume)
+    resolved = _resolved(common, recipe, list(overrides), given_flags(values), unfinished)
+    _compute(common, resolved, lambda progress: train(resolved, progress=progress, resume=unfinished))
+
+
+@click.command(
+    "eval",
+    cls=Command,
+    example="""graft eval latest
+               graft eval sprout --eval-tasks spelling,count --eval-items 500""",
+)
+@click.argument("target", metavar="RUN|MODEL", shell_complete=complete_runs)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--recipe", metavar="FILE", shell_complete=complete_recipes, help="Settings for a model.")
+@recipe_flags
+@click.pass_obj
+def eval_command(common: Common, /, target: str, overrides: tuple[str, ...], recipe: str | None, **values: Any) -> None:
+    """Score a run or a model on held-out items.
+
+    A run is scored by its own recipe; flags and overrides are for models.
+    """
+    from graft.cli.lookup import latest_run
+    from graft.pipeline.run import evaluate
+
+    resolved = resolve(common, recipe, overrides, given_flags(values))
+    name = latest_run(resolved.recipe.runs).name if target == "latest" else target
+    _compute(common, resolved, lambda progress: evaluate(name, resolved, progress=progress))
+
+
+def _to_resume(common: Common, resume: str | None) -> RunDirectory | None:
+    from graft.cli.lookup import find_run, latest_unfinished
+
+    if resume is None:
+        return None
+    return latest_unfinished(common.runs_folder) if resume == "latest" else find_run(resume, common.runs_folder)
+
+
+def _resolved(
+    common: Common, recipe: str | None, overrides: list[str], flag_values: dict[str, Any], run: RunDirectory | None
+) -> Resolved:
+    """The recipe of the command line or, for a run that is continued, the one it was begun with."""
+    if run is None or recipe is not None:
+        return resolve(common, recipe, overrides, flag_values)
+    if not run.recipe.is_file():
+        raise RunError(f"{run.name} stopped before its recipe was written; start it again with: graft run RECIPE")
+    return load_recipe(run.recipe, overrides, flag_values)
+
+
+def _compute(common: Common, resolved: Resolved, work: Callable[[Any], Outcome]) -> None:
+    """Do the work under a progress display, then print its outcome."""
+    runs: Path = resolved.recipe.runs
+    elsewhere = "" if runs == Path("runs") else f"--runs {runs} "
+    common.resume = f"graft {elsewhere}run --resume latest"
+    with open_progress(quiet=common.quiet) as progress:
+        outcome = work(progress)
+    common.resume = ""
+    show_outcome(common, outcome)
+
+
+def show_outcome(common: Common, outcome: Outcome) -> None:
+    """Print the table, the headline and where everything lies."""
+    if common.json:
+        print_json(outcome.to_json())
+        return
+    if outcome.table.rows:
+        print_table(outcome.table.columns, outcome.table.rows)
+    click.echo(printable(outcome.headline))
+    for note in outcome.notes:
+        click.echo(printable(note))
+    click.echo(f"run     {outcome.run.path}")
+    if outcome.report is not None:
+        click.echo(f"report  {outcome.report}")

@@ -1,0 +1,61 @@
+"""The name of a run: when, what, how, small enough for a folder and readable in a list."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+from pathlib import PurePath
+
+from graft.config.schema import Recipe
+
+MAX_BYTES = 120
+"""Longest name, counted in UTF-8 bytes, so that a suffix for a repeated name still fits every file system."""
+
+
+def run_name(recipe: Recipe, now: datetime) -> str:
+    """Name a run `{date}_{time}_{model}_{task}_{mode}_{params}`.
+
+    Args:
+        recipe: the resolved recipe; its `name` replaces the parameters at the end.
+        now: local time of the start.
+
+    Returns:
+        A name such as `2026-11-20_14h32m_sprout_spelling_sft_bs16_lora-r16_steps300`, at most 120 bytes long and
+        free of slashes, spaces and everything else that a file system may dislike.
+    """
+    parts = [_safe(_model(recipe.model.id)), _safe(task_label(recipe)), _safe(recipe.name or "") or _parameters(recipe)]
+    fixed = f"{now:%Y-%m-%d_%Hh%Mm}"
+    room = MAX_BYTES - len(f"{fixed}_{recipe.mode}___")
+    while sum(len(part.encode()) for part in parts) > room:
+        longest = max(range(len(parts)), key=lambda index: len(parts[index].encode()))
+        parts[longest] = parts[longest][:-1]
+    model, task, params = (part.rstrip("-._") for part in parts)
+    return "_".join((fixed, model, task, recipe.mode, params))
+
+
+def _model(name: str) -> str:
+    """A hub id keeps its owner, a local folder only its own name."""
+    local = name.startswith((".", "/", "~")) or PurePath(name).is_absolute()
+    return (PurePath(name).name or "model") if local else name
+
+
+def task_label(recipe: Recipe) -> str:
+    """The trained task, or the mixture with its rates in percent: `mix_imdb-70_sst2-30`."""
+    sources = recipe.data.train
+    if len(sources) == 1:
+        return sources[0].task
+    return "_".join(("mix", *(f"{source.task}-{source.rate * 100:.0f}" for source in sources)))
+
+
+def _parameters(recipe: Recipe) -> str:
+    train, adapter = recipe.train, recipe.adapter
+    size = f"bs{train.batch_size * train.gradient_accumulation}"
+    trainable = "full" if adapter.kind == "none" else f"{adapter.kind}-r{adapter.r}"
+    length = f"ep{train.epochs:g}" if train.max_steps is None else f"steps{train.max_steps}"
+    return "_".join((size, trainable, length))
+
+
+def _safe(text: str) -> str:
+    kept = re.sub(r"[^\w.+-]+", "-", unicodedata.normalize("NFC", text))
+    return kept.strip("-._") or ""

@@ -1,0 +1,75 @@
+"""The arms of a study, spelled out: one branch per model that is trained or scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graft.config.schema import Arm, Recipe
+from graft.data.sources import Source, training_examples
+from graft.tasks.words.controls import format_control, shuffled
+from graft.tasks.words.pool import WordSets
+from graft.types import Example
+
+UNTRAINED: tuple[Arm, ...] = ("base", "prompted")
+"""Arms that score the model as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One model of the study.
+
+    Attributes:
+        arm: the arm it belongs to.
+        seed: training seed; ``None`` for an untrained arm.
+        target: the task that a ``direct`` branch is trained on.
+    """
+
+    arm: Arm
+    seed: int | None = None
+    target: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name in files and logs, for instance ``base``, ``trained-seed0`` or ``direct-count-seed1``."""
+        parts = (self.arm, self.target, "" if self.seed is None else f"seed{self.seed}")
+        return "-".join(part for part in parts if part)
+
+
+def branches(recipe: Recipe) -> tuple[Branch, ...]:
+    """All branches of a recipe, the untrained ones first, then seed by seed."""
+    arms = recipe.study.arms
+    trained = [
+        Branch(arm, seed, target)
+        for seed in recipe.study.seeds
+        for arm in arms
+        if arm not in UNTRAINED
+        for target in (target_tasks(recipe) if arm == "direct" else ("",))
+    ]
+    return (*(Branch(arm) for arm in arms if arm in UNTRAINED), *trained)
+
+
+def trained_tasks(recipe: Recipe) -> tuple[str, ...]:
+    """The tasks that the recipe trains on."""
+    return tuple(source.task for source in recipe.data.train)
+
+
+def target_tasks(recipe: Recipe) -> tuple[str, ...]:
+    """The scored tasks that are never trained: where transfer may show."""
+    return tuple(task for task in recipe.eval.tasks if task not in trained_tasks(recipe))
+
+
+def branch_examples(recipe: Recipe, branch: Branch, words: WordSets, count: int) -> list[Example]:
+    """The training examples of a branch; the arms of one seed see the same words in the same order.
+
+    Raises:
+        DataError: a source runs out of rows.
+    """
+    assert branch.seed is not None
+    sources: Sequence[Source] = [Source(s.task, s.rate, s.words, s.pseudo) for s in recipe.data.train]
+    if branch.arm == "direct":
+        sources = [Source(branch.target)]
+    examples = training_examples(sources, words, recipe.data.corpus, count=count, seed=branch.seed)
+    if branch.arm == "format":
+        return list(format_control(examples))
+    return list(shuffled(examples, branch.seed)) if branch.arm == "shuffled" else examples

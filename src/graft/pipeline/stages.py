@@ -1,0 +1,216 @@
+"""The two stages of a branch: train it, score it. Each leaves its result in the run directory and is done once."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.config.schema import Recipe
+from graft.errors import RunError
+from graft.evals.scoring import Items, prepare_items, score_items
+from graft.models.adapters import add_lora, count_parameters, load_adapter
+from graft.models.loading import computes_bfloat16, load_model
+from graft.pipeline.branches import Branch
+from graft.pipeline.lab import Lab
+from graft.pipeline.progress import Progress
+from graft.runs.directory import RunDirectory
+from graft.runs.files import is_committed, replacing_folder
+from graft.runs.metrics import MetricsLog
+from graft.runs.samples import write_samples
+from graft.tasks.words.controls import spell_first
+from graft.train.engine import FitResult, Plan, StepReport, fit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+LOG = logging.getLogger(__name__)
+
+TOKEN_BUDGETS = {"cpu": 1_700, "cuda": 16_384}
+"""Automatic token budgets by kind of device."""
+
+
+def final_folder(run: RunDirectory, branch: Branch) -> Path:
+    """Where the trained weights or adapter of a branch are."""
+    return run.checkpoints / branch.label / "final"
+
+
+def samples_path(run: RunDirectory, branch: Branch, task: str) -> Path:
+    """Where the scored items of a branch and task are."""
+    return run.samples_file(f"{branch.label}.{task}")
+
+
+def train_branch(
+    run: RunDirectory, lab: Lab, branch: Branch, metrics: MetricsLog, progress: Progress
+) -> PreTrainedModel:
+    """Train one branch, continuing from its newest complete checkpoint, and save it.
+
+    Returns:
+        The trained model, ready to be scored.
+    """
+    recipe = lab.recipe
+    rows = lab.rows(branch)
+    model = _untrained(recipe, branch)
+    total, trainable = count_parameters(model)
+    plan = make_plan(
+        recipe,
+        lab.steps,
+        branch.seed or 0,
+        token_budget=_token_budget(recipe, model),
+        bfloat16=_bfloat16(recipe, model),
+    )
+    log = metrics.labelled(arm=branch.label)
+    bar = progress.task(f"train {branch.label}", plan.steps)
+
+    done = 0
+
+    def count(step: int) -> None:
+        nonlocal done
+        bar.advance(step - done)
+        done = step
+
+    def report(step: StepReport) -> None:
+        log.log(step=step.step, loss=step.loss, learning_rate=step.learning_rate, grad_norm=step.grad_norm)
+        LOG.info("%s step %d of %d: loss %.4f", branch.label, step.step, plan.steps, step.loss)
+        bar.advance(0, loss=step.loss)
+
+    with run.stage(f"train-{branch.label}") as outputs:
+        result = fit(
+            model,
+            rows,
+            plan,
+            pad_id=int(lab.tokenizer.pad_token_id),
+            folder=run.checkpoints / branch.label,
+            on_report=report,
+            on_step=count,
+        )
+        with replacing_folder(final_folder(run, branch)) as folder:
+            model.save_pretrained(folder)
+            lab.tokenizer.save_pretrained(folder)
+        for unfinished in (run.checkpoints / branch.label).glob("checkpoint-*"):
+            shutil.rmtree(unfinished)
+        facts = _facts(result, total, trainable)
+        LOG.info("%s trained: %s", branch.label, facts)
+        log.log(step=result.steps, event="trained", **facts)
+        outputs.update(facts, precision="bfloat16" if plan.bfloat16 else "float32")
+    bar.finish()
+    return model
+
+
+def score_branch(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> None:
+    """Score all items of the run under one branch and store every one of them."""
+    bar = progress.task(f"score {branch.label}", sum(len(items) for items in lab.items))
+    with run.stage(f"score-{branch.label}") as outputs:
+        for task in lab.recipe.eval.tasks:
+            records = []
+            for items in (part for part in lab.items if part.task.card.name == task):
+                shown = prompted_items(lab, items) if branch.arm == "prompted" else items
+                scored = score_items(
+                    model,
+                    lab.tokenizer,
+                    shown,
+                    batch_size=lab.recipe.eval.batch_size,
+                    max_new_tokens=lab.recipe.eval.max_new_tokens,
+                    on_batch=lambda count: bar.advance(count),
+                )
+                records += [{"arm": branch.label, "seed": branch.seed, **record} for record in scored]
+            outputs[task] = write_samples(samples_path(run, branch, task), records)
+            LOG.info("%s scored on %s: %d items", branch.label, task, len(records))
+    bar.finish()
+
+
+def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrainedModel:
+    """The model of a branch as it is to be scored: as it came, or as it was trained in this run.
+
+    Raises:
+        RunError: the branch has not been trained to its end.
+    """
+    if branch.seed is None:
+        return _load(recipe, seed=0)
+    folder = final_folder(run, branch)
+    if not is_committed(folder):
+        raise RunError(f"{run.name} holds no trained {branch.label}; train it first: graft run --resume {run.name}")
+    if recipe.adapter.kind == "lora":
+        return load_adapter(_load(recipe, branch.seed), folder)
+    return _load(recipe, branch.seed, folder=folder)
+
+
+def make_plan(recipe: Recipe, steps: int, seed: int, *, token_budget: int, bfloat16: bool) -> Plan:
+    """Unpack the recipe for the engine, which knows nothing of recipes."""
+    train = recipe.train
+    return Plan(
+        steps=steps,
+        batch_size=train.batch_size * train.gradient_accumulation,
+        token_budget=token_budget,
+        learning_rate=train.learning_rate,
+        optimizer=train.optimizer,
+        schedule=train.schedule,
+        warmup_steps=train.warmup_steps,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        bfloat16=bfloat16,
+        seed=seed,
+        logging_steps=train.logging_steps,
+        save_steps=train.save_steps,
+        keep_last=train.keep_last,
+    )
+
+
+def prompted_items(lab: Lab, items: Items) -> Items:
+    """The same items with the instruction to spell the word first."""
+    examples = [spell_first(example) for example in items.examples]
+    return prepare_items(lab.tokenizer, items.task, items.split, examples, max_length=lab.recipe.data.max_length)
+
+
+def _load(recipe: Recipe, seed: int, folder: Path | None = None) -> PreTrainedModel:
+    section = recipe.model
+    return load_model(
+        str(folder) if folder else section.id,
+        revision=None if folder else section.revision,
+        init="weights" if folder else section.init,
+        seed=seed,
+        device=section.device,
+        dtype=section.dtype,
+        attention=section.attention,
+    )
+
+
+def _untrained(recipe: Recipe, branch: Branch) -> PreTrainedModel:
+    assert branch.seed is not None
+    model = _load(recipe, branch.seed)
+    adapter = recipe.adapter
+    if adapter.kind == "none":
+        return model
+    return add_lora(
+        model,
+        r=adapter.r,
+        alpha=adapter.alpha,
+        dropout=adapter.dropout,
+        targets=adapter.targets,
+        seed=branch.seed,
+    )
+
+
+def _bfloat16(recipe: Recipe, model: PreTrainedModel) -> bool:
+    wanted = recipe.train.precision
+    return computes_bfloat16(model.device) if wanted == "auto" else wanted == "bfloat16"
+
+
+def _token_budget(recipe: Recipe, model: PreTrainedModel) -> int:
+    wanted = recipe.train.token_budget
+    return TOKEN_BUDGETS.get(model.device.type, TOKEN_BUDGETS["cuda"]) if wanted == "auto" else wanted
+
+
+def _facts(result: FitResult, total: int, trainable: int) -> dict[str, int | float]:
+    return {
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "trained_tokens": result.trained_tokens,
+        "seconds": result.seconds,
+        "tokens_per_second": result.tokens_per_second,
+        "final_loss": result.final_loss,
+        "parameters_total": total,
+        "parameters_trainable": trainable,
+    }

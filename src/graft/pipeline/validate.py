@@ -1,0 +1,68 @@
+"""The rules that need more than one section of a recipe, or a look at the disk; checked before torch loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graft import tasks
+from graft.config.schema import Recipe
+from graft.errors import ConfigError, StorageError
+from graft.pipeline.branches import branches, target_tasks, trained_tasks
+from graft.runs.space import require_space
+
+CHECKPOINT_ALLOWANCE = 32 * 2**20
+"""Bytes asked for per trained branch of a small model: adapter or weights, samples and logs."""
+
+
+def validate(recipe: Recipe) -> None:
+    """Check names, files, arms and the run folder.
+
+    Raises:
+        ConfigError: a name, a file or a combination of settings is wrong.
+        StorageError: the run folder cannot be written or has no room.
+    """
+    for name in (*trained_tasks(recipe), *recipe.eval.tasks):
+        tasks.card(name)
+    if "prose" in recipe.eval.tasks:
+        raise ConfigError("eval.tasks holds prose, which has no answers to score; leave it out")
+    _check_sources(recipe)
+    _check_arms(recipe)
+    if recipe.words.source not in ("package", "tokenizer") and not Path(recipe.words.source).expanduser().is_file():
+        raise ConfigError(
+            f"words.source is {recipe.words.source!r}, but there is no such file; use package, tokenizer or a word file"
+        )
+    for path in recipe.data.corpus:
+        if not path.is_file():
+            raise ConfigError(f"data.corpus names {path}, but there is no such file; give paths of plain-text files")
+    check_run_folder(recipe)
+
+
+def check_run_folder(recipe: Recipe) -> None:
+    """Make sure that the run folder exists, can be written and has room."""
+    try:
+        recipe.runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"runs is {recipe.runs}, but it cannot be made: {error.strerror}; choose another") from error
+    trained = sum(branch.seed is not None for branch in branches(recipe))
+    require_space(recipe.runs, CHECKPOINT_ALLOWANCE * max(1, trained), "checkpoints and samples")
+
+
+def _check_sources(recipe: Recipe) -> None:
+    named = trained_tasks(recipe)
+    repeated = sorted({name for name in named if named.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"data.train names {', '.join(repeated)} more than once; give one source per task")
+    if "prose" in named and not recipe.data.corpus:
+        raise ConfigError("data.train holds prose, but data.corpus is empty; name plain-text files there")
+
+
+def _check_arms(recipe: Recipe) -> None:
+    arms = recipe.study.arms
+    for arm in ("format", "shuffled"):
+        if arm in arms and trained_tasks(recipe) != ("spelling",):
+            raise ConfigError(
+                f"study.arms holds {arm}, a control of the task spelling, but data.train is "
+                f"{', '.join(trained_tasks(recipe))}; train on spelling alone or leave that arm out"
+            )
+    if "direct" in arms and not target_tasks(recipe):
+        raise ConfigError("study.arms holds direct, but every task of eval.tasks is trained; add a task to score")

@@ -1,0 +1,65 @@
+"""What the words on the page mean, for a reader who did not run the study."""
+
+from __future__ import annotations
+
+ARMS: dict[str, tuple[str, str]] = {
+    "base": ("Base", "The model as it was, untouched."),
+    "trained": ("Trained", "The base model after training on the trained task."),
+    "format": (
+        "Format control",
+        "Trained as long, on the same prompts, but towards trivial answers in the same form. It shows what any "
+        "training of this kind changes, without the skill.",
+    ),
+    "shuffled": (
+        "Shuffled",
+        "Trained on another word's letters. A diagnostic of how much such training disturbs the model; "
+        "beating it proves nothing.",
+    ),
+    "direct": ("Direct", "Trained on the target task itself: the ceiling that transfer could reach."),
+    "prompted": ("Prompted", "The untouched model, told in the prompt to spell the word first."),
+}
+"""Title and one plain sentence for each arm."""
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    ("Held-out words", "words that appear in training in no form: not the word, a lemma of it, or a word within it."),
+    ("Exact match", "the model's most likely reply is the right answer, character by character, and ends there."),
+    ("Strict", "the generated reply is the answer in the asked form and nothing else."),
+    ("Lenient", "the answer found in the generated reply is right, whatever stands around it."),
+    ("Parse rate", "share of replies in which an answer of the asked kind was found at all."),
+    ("Agreement", "share of items on which exact match and the strict score of the generated reply agree."),
+    ("Point", "one percentage point; changes of accuracies are given in points."),
+    ("95% interval", "values the data do not contradict; in brackets, after the estimate."),
+    ("Paired bootstrap", "the same items before and after, resampled by word and by seed to get the interval."),
+    ("p (Holm)", "chance of so large a change if nothing changed, corrected for judging several target tasks."),
+    ("McNemar", "exact test of one seed: are gained and lost items equally many?"),
+    ("Equivalence", "the 90% interval lies wholly within the margin: the change is too small to matter."),
+    ("Smallest detectable effect", "the change that this number of items and seeds finds four times out of five."),
+    ("Stratum", "a group of items with one property declared in advance, such as word length."),
+    ("Benjamini–Hochberg", "correction that limits the share of false finds in a long exploratory list."),
+    ("Exploratory", "too few seeds, or a look within parts: a hint for the next study and not a conclusion."),
+    ("Transfer", "the trained model beats the base and the format control on a task it was not trained on."),
+    ("No transfer", "a gain as large as the margin is ruled out."),
+    ("Inconclusive", "the data allow both; the report says how many words would decide."),
+    ("Invalid", "a rule of the study was broken, so that no conclusion is drawn."),
+    ("Normalised transfer", "the gain as a share of the gain of training directly on the target task."),
+    ("Error rate (cer)", "character edits from the reply to the right answer, per character of the answer."),
+)
+"""Terms and one line each, in the order in which the page needs them."""
+
+
+def arm_title(arm: str) -> str:
+    """Readable name of an arm; ``direct-position`` becomes ``Direct (position)``."""
+    kind, _, rest = arm.partition("-")
+    title = ARMS[kind][0] if kind in ARMS else arm
+    return f"{title} ({rest})" if rest and kind in ARMS else title
+
+
+def arm_meaning(arm: str) -> str:
+    """One sentence about an arm, empty for an unknown one."""
+    return ARMS.get(arm.partition("-")[0], ("", ""))[1]
+
+
+def arm_order(arm: str) -> tuple[int, str]:
+    """Sort key: the arms in the order in which the study names them, unknown ones last."""
+    kind = arm.partition("-")[0]
+    return (list(ARMS).index(kind) if kind in ARMS else len(ARMS), arm)

@@ -1,0 +1,139 @@
+"""The report: one HTML file that holds everything it shows and asks no network for anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from graft.report import measures, tables
+from graft.report.explain import GLOSSARY, arm_meaning, arm_order, arm_title
+from graft.report.figures import Chart, draw_charts
+from graft.report.items import OUTCOMES, browse
+from graft.report.load import RunFiles, load
+from graft.report.numbers import DASH, number, percent
+from graft.report.svg import standalone
+from graft.runs.directory import RunDirectory
+from graft.runs.files import write_text
+from graft.stats.study import BASE, TRAINED
+
+
+def write_report(run: RunDirectory | Path | str) -> Path:
+    """Write report.html and figures/*.svg into a run directory, from the files that are in it.
+
+    Args:
+        run: a run directory or its path.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        RunError: the folder is missing or a file in it is damaged.
+        StorageError: the report cannot be written.
+    """
+    files = load(run)
+    charts = draw_charts(files)
+    for chart in charts:
+        for panel in chart.panels:
+            write_text(files.path / "figures" / f"{panel.name}.svg", standalone(panel.svg))
+    path = files.path / "report.html"
+    write_text(path, render(files, charts))
+    return path
+
+
+def render(files: RunFiles, charts: Sequence[Chart]) -> str:
+    """The page as text."""
+    page = _environment().get_template("template.html.j2")
+    return page.render(
+        files=files,
+        study=files.study,
+        headline=headline(files),
+        problem=_problem(files),
+        forecast=smallest_detectable(files),
+        result=tables.main_table(files) if files.tasks else None,
+        arms_table=tables.arms_table(files) if files.results.rows or files.study else None,
+        decision=tables.decision_table(files),
+        charts=charts,
+        scoring=measures.scoring_table(files) if files.results.rows else None,
+        split=measures.split_table(files) if files.results.rows else None,
+        seen=measures.seen_table(files),
+        seeds=measures.seeds_table(files),
+        strata=measures.strata_tables(files),
+        items=browse(files),
+        outcomes=OUTCOMES,
+        arms=[(arm_title(arm), arm_meaning(arm)) for arm in _arms(files)],
+        trainings=measures.trainings_table(files),
+        glossary=GLOSSARY,
+        audit={key: value for key, value in files.audit.items() if key not in ("ok", "reasons")},
+        command=_command(files),
+    )
+
+
+def headline(files: RunFiles) -> str:
+    """The conclusion in one sentence; for a plain training what was measured on its first task."""
+    if files.study is not None:
+        return files.study.headline
+    if not files.tasks:
+        return "This run holds no scores yet."
+    task = files.tasks[0]
+    means = {arm: tables.mean(row.exact for row in tables.of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED)}
+    if any(math.isnan(value) for value in means.values()):
+        return f"Scores of {task} without a comparison; no study was made."
+    return (
+        f"Accuracy on {task} went from {percent(means[BASE])} to {percent(means[TRAINED])} on held-out words; "
+        "no study was made, so nothing is claimed about other tasks."
+    )
+
+
+def smallest_detectable(files: RunFiles) -> str:
+    """The change each task's items and seeds can detect, as it was forecast before training; empty when unknown."""
+    known: Any = files.forecast.get("tasks")
+    if not isinstance(known, Mapping):
+        return ""
+    parts = []
+    for task, forecast in known.items():
+        least = forecast.get("smallest_detectable") if isinstance(forecast, Mapping) else None
+        if isinstance(least, int | float):
+            items = f" ({number(forecast['items'])} items)" if "items" in forecast else ""
+            parts.append(f"{task} {100 * least:.1f} points{items}")
+    return ", ".join(parts)
+
+
+def _problem(files: RunFiles) -> str:
+    """What a reader must know when the run did not end well."""
+    status = str(files.state.get("status", ""))
+    if status not in ("failed", "interrupted", "crashed"):
+        return ""
+    message = str(files.state.get("message") or "").strip()
+    return f"This run is {status}: the report shows what was written until then. {message}".strip()
+
+
+def _arms(files: RunFiles) -> list[str]:
+    scored = {row.arm for row in files.results.rows} | {file.arm for file in files.samples}
+    return sorted(scored, key=arm_order)
+
+
+def _command(files: RunFiles) -> str:
+    folder = str(files.setting("runs", "runs"))
+    return f"graft run {folder}/{files.name}/recipe.yaml" if files.recipe_text else ""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("graft.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The charts are made here from escaped text; nothing else is ever marked safe.
+    environment.filters["chart"] = Markup
+    environment.filters["number"] = number
+    environment.tests["nested"] = lambda value: isinstance(value, Mapping)
+    environment.tests["listed"] = lambda value: isinstance(value, list | tuple)
+    environment.globals["dash"] = DASH
+    return environment

@@ -1,0 +1,296 @@
+"""Everything the report is made from, read from one run directory.
+
+A file that is not there leaves its field empty, and the page leaves its section out; a damaged one is an error that
+names the file and the line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from graft.errors import RunError
+from graft.report.decode import decode
+from graft.runs.directory import RunDirectory
+from graft.runs.files import read_json, read_jsonl
+from graft.runs.metrics import read_metrics
+from graft.stats.study import StratumRow, Study
+
+NAN = float("nan")
+EVAL, SEEN = "eval", "seen"
+"""The two splits of scored items: words held out from training, and words that were trained."""
+
+SHOWN_ARMS = ("base", "trained", "format")
+"""The arms whose replies are read for browsing."""
+
+_SAMPLES = re.compile(r"(?P<arm>.+?)(?:-seed(?P<seed>\d+))?\.(?P<task>[^.]+)\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """Scores of one arm, seed, task and split; shares in [0, 1], NaN when they were not measured.
+
+    Attributes:
+        arm: the arm's name without its seed.
+        seed: training seed; None for arms that are not trained.
+        task: task name.
+        split: ``eval`` (held-out words) or ``seen`` (training words).
+        n: items.
+        exact: one-pass greedy exact match including the end of turn, the primary score.
+        strict, lenient, parsed: the scorer's verdicts on the generated replies.
+        agreement: share of items where ``exact`` and ``strict`` agree.
+        reply_tokens: mean length of a reply in tokens.
+        details: the task's further measures, means over items.
+        phrasings: accuracy by phrasing.
+    """
+
+    arm: str
+    seed: int | None
+    task: str
+    split: str
+    n: int
+    exact: float = NAN
+    strict: float = NAN
+    lenient: float = NAN
+    parsed: float = NAN
+    agreement: float = NAN
+    reply_tokens: float = NAN
+    details: Mapping[str, float] = field(default_factory=dict)
+    phrasings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """results.json: the rows, and the accuracy of trivial answers by task and name."""
+
+    rows: tuple[ResultRow, ...] = ()
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """verdict.json."""
+
+    study: Study | None = None
+    strata: tuple[StratumRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One scored reply, as far as the page shows it."""
+
+    id: str
+    split: str
+    exact: bool
+    word: str = ""
+    phrasing: str = ""
+    prompt: str | None = ""
+    gold: str = ""
+    reply: str = ""
+    strict: bool | None = None
+    lenient: bool | None = None
+    parsed: bool | None = None
+    answer: str | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+    strata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesFile:
+    """Where the replies of one arm, seed and task are."""
+
+    path: Path
+    arm: str
+    seed: int | None
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """One run, read.
+
+    Attributes:
+        path: the run directory.
+        name: its name.
+        recipe_text: recipe.yaml as written, with its comments; empty when missing.
+        recipe: the same as nested dicts.
+        state, provenance, audit, forecast: the JSON files of those names; empty when missing.
+        metrics: lines of metrics.jsonl.
+        results: results.json.
+        conclusion: verdict.json.
+        samples: all samples files.
+        replies: held-out items by task, then arm, of the first seed of every shown arm, in file order.
+    """
+
+    path: Path
+    name: str
+    recipe_text: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    results: Results = field(default_factory=Results)
+    conclusion: Conclusion = field(default_factory=Conclusion)
+    samples: tuple[SamplesFile, ...] = ()
+    replies: Mapping[str, Mapping[str, tuple[Reply, ...]]] = field(default_factory=dict)
+
+    @property
+    def study(self) -> Study | None:
+        """The verdict, None for a plain training."""
+        return self.conclusion.study
+
+    def setting(self, dotted: str, default: Any = None) -> Any:
+        """A value of the resolved recipe by its dotted path."""
+        value: Any = self.recipe
+        for key in dotted.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                return default
+            value = value[key]
+        return value
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every scored task: the trained ones first, then the targets, then the rest."""
+        names: list[str] = []
+        if self.study is not None:
+            names += [self.study.trained.task] if self.study.trained else []
+            names += [target.task for target in self.study.targets]
+        scored = [row.task for row in self.results.rows]
+        names += [task for task in [*self.trained_tasks, *(self.setting("eval.tasks") or ())] if task in scored]
+        return tuple(dict.fromkeys([*names, *scored]))
+
+    @property
+    def trained_tasks(self) -> tuple[str, ...]:
+        """Tasks named in the recipe's training mixture."""
+        sources = self.setting("data.train") or ()
+        return tuple(source["task"] for source in sources if isinstance(source, Mapping) and "task" in source)
+
+    def rows(self, task: str, split: str = EVAL) -> tuple[ResultRow, ...]:
+        """Result rows of one task and split."""
+        return tuple(row for row in self.results.rows if row.task == task and row.split == split)
+
+
+def folder_of(run: RunDirectory | Path | str) -> Path:
+    """The folder of a run.
+
+    Raises:
+        RunError: it does not exist.
+    """
+    path = run.path if isinstance(run, RunDirectory) else Path(run)
+    if not path.is_dir():
+        raise RunError(f"{path} is not a run directory: there is no such folder. List the runs with 'graft runs'.")
+    return path
+
+
+def load(run: RunDirectory | Path | str) -> RunFiles:
+    """Read what a run left behind.
+
+    Args:
+        run: a run directory or its path.
+
+    Raises:
+        RunError: the folder does not exist, or a file in it is damaged.
+    """
+    path = folder_of(run)
+    text, recipe = read_recipe(path / "recipe.yaml")
+    files = list_samples(path)
+    return RunFiles(
+        path=path,
+        name=path.resolve().name,
+        recipe_text=text,
+        recipe=recipe,
+        state=_read_object(path / "run.json"),
+        provenance=_read_object(path / "provenance.json"),
+        audit=_read_object(path / "audit.json"),
+        forecast=_read_object(path / "forecast.json"),
+        metrics=_read_metrics(path / "metrics.jsonl"),
+        results=decode(Results, _read_object(path / "results.json"), str(path / "results.json")),
+        conclusion=decode(Conclusion, _read_object(path / "verdict.json"), str(path / "verdict.json")),
+        samples=files,
+        replies=_read_shown(files),
+    )
+
+
+def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
+    """The resolved recipe as text and as nested dicts; both empty when the file is missing.
+
+    Raises:
+        RunError: it is not YAML or not a mapping.
+    """
+    if not path.exists():
+        return "", {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RunError(f"{path}, line {line} is damaged: it must be YAML, but {error.problem}.") from error
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    if value is not None and not isinstance(value, dict):
+        raise RunError(f"{path}, line 1 is damaged: a recipe must be a mapping, but is a {type(value).__name__}.")
+    return text, dict(value or {})
+
+
+def list_samples(folder: Path) -> tuple[SamplesFile, ...]:
+    """The samples files of a run, ordered by arm, seed and task."""
+    found = []
+    for path in sorted((folder / "samples").glob("*.jsonl")):
+        match = _SAMPLES.fullmatch(path.name)
+        if match:
+            seed = int(match["seed"]) if match["seed"] else None
+            found.append(SamplesFile(path, match["arm"], seed, match["task"]))
+    return tuple(sorted(found, key=lambda file: (file.arm, -1 if file.seed is None else file.seed, file.task)))
+
+
+def read_replies(path: Path) -> tuple[Reply, ...]:
+    """The replies of one samples file.
+
+    Raises:
+        RunError: a line is damaged; the message names it.
+    """
+    return tuple(decode(Reply, row, f"{path}, line {line}") for line, row in enumerate(read_jsonl(path), start=1))
+
+
+def first_seed(files: Sequence[SamplesFile], arm: str, task: str) -> SamplesFile | None:
+    """The samples file of an arm's first seed on a task, None when there is none."""
+    return next((file for file in files if file.arm == arm and file.task == task), None)
+
+
+def _read_shown(files: Sequence[SamplesFile]) -> dict[str, dict[str, tuple[Reply, ...]]]:
+    """Only the shown arms' first seeds are read: every samples file of a large study would not fit in memory."""
+    shown: dict[str, dict[str, tuple[Reply, ...]]] = {}
+    for task in dict.fromkeys(file.task for file in files):
+        for arm in SHOWN_ARMS:
+            file = first_seed(files, arm, task)
+            if file is not None:
+                kept = tuple(reply for reply in read_replies(file.path) if reply.split == EVAL)
+                shown.setdefault(task, {})[arm] = kept
+    return shown
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise RunError(f"{path}, line 1 is damaged: it must be a JSON object, but is a {type(value).__name__}.")
+    return value
+
+
+def _read_metrics(path: Path) -> tuple[Mapping[str, Any], ...]:
+    if not path.exists():
+        return ()
+    lines = read_metrics(path)
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict):
+            raise RunError(f"{path}, line {number} is damaged: it must be a JSON object, but is {line!r}.")
+    return tuple(lines)

@@ -1,0 +1,271 @@
+"""Numbers to rows: the tables of the page, and the same result table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.report.explain import arm_order, arm_title
+from graft.report.load import NAN, ResultRow, RunFiles, load
+from graft.report.numbers import (
+    DASH,
+    number,
+    p_value,
+    percent,
+    percent_with_interval,
+    points,
+    points_with_interval,
+    signed,
+)
+from graft.runs.directory import RunDirectory
+from graft.stats.intervals import Interval, wilson
+from graft.stats.study import (
+    BASE,
+    FORMAT,
+    TRAINED,
+    ArmAccuracy,
+    Contrast,
+    TargetVerdict,
+    TrainedCheck,
+)
+
+NO_STUDY = "no verdict was computed for this run"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: what is shown.
+        note: for a dash the reason, printed as a footnote; else a remark.
+        kind: ``""`` for a number, ``head`` for the row's name, ``text`` for words, ``verdict`` for a verdict word.
+    """
+
+    text: str
+    note: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its caption; row cells are as many as columns."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """Reasons of all dashes, each once, in the order of their first use."""
+        return tuple(dict.fromkeys(cell.note for row in self.rows for cell in row if cell.text == DASH and cell.note))
+
+    def mark(self, cell: Cell) -> str:
+        """The footnote number of a dash, empty for other cells."""
+        return str(self.footnotes.index(cell.note) + 1) if cell.text == DASH and cell.note else ""
+
+
+def result_table(run: RunDirectory | Path | str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """The main table of a run as plain text.
+
+    Args:
+        run: a run directory or its path.
+
+    Returns:
+        Column names, and one row of texts for each task: trained tasks first, then the targets.
+
+    Raises:
+        RunError: the folder or a file in it is missing or damaged.
+    """
+    table = main_table(load(run))
+    return table.columns, tuple(tuple(cell.text for cell in row) for row in table.rows)
+
+
+def main_table(files: RunFiles) -> Table:
+    """Accuracy of the three arms, both required changes with intervals, p and the verdict word, by task."""
+    columns = (
+        "Task",
+        "Base",
+        "Trained",
+        "Format control",
+        "Trained − base",
+        "Trained − format",
+        "p (Holm)",
+        "Verdict",
+    )
+    rows = []
+    for task in files.tasks:
+        judged = judged_task(files, task)
+        rows.append(_judged_row(judged) if judged else _measured_row(files, task))
+    caption = "Accuracy by task on held-out words (exact match), and changes in points with 95% intervals"
+    return Table("results", caption, columns, tuple(rows))
+
+
+def judged_task(files: RunFiles, task: str) -> TrainedCheck | TargetVerdict | None:
+    """What the study says about a task, None when it says nothing."""
+    if files.study is None:
+        return None
+    found = [target for target in files.study.targets if target.task == task]
+    if files.study.trained is not None and files.study.trained.task == task:
+        return files.study.trained
+    return found[0] if found else None
+
+
+def find_contrast(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Contrast | None:
+    """One contrast of a task."""
+    return next((item for item in judged.contrasts if (item.after, item.before) == (after, before)), None)
+
+
+def _judged_row(judged: TrainedCheck | TargetVerdict) -> tuple[Cell, ...]:
+    accuracy = {arm.arm: arm.accuracy for arm in judged.arms}
+    cells = [Cell(judged.task, kind="head")]
+    for arm in (BASE, TRAINED, FORMAT):
+        shown = accuracy.get(arm)
+        cells.append(percent_cell(shown.estimate, shown.reason) if shown else _not_run(arm))
+    cells += [_contrast_cell(judged, TRAINED, BASE), _contrast_cell(judged, TRAINED, FORMAT)]
+    if isinstance(judged, TargetVerdict):
+        cells.append(Cell(p_value(judged.claim_p_adjusted), judged.reason))
+        return (*cells, Cell(judged.verdict.value, judged.reason, "verdict"))
+    word = "learned" if judged.passed else "not learned"
+    return (
+        *cells,
+        Cell(DASH, "the trained task is no part of the claim: it only shows whether training worked"),
+        Cell(word, judged.headline, "verdict"),
+    )
+
+
+def _measured_row(files: RunFiles, task: str) -> tuple[Cell, ...]:
+    """A row without a study: what was measured, without intervals of change."""
+    means = {arm: mean(row.exact for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, FORMAT)}
+    cells = [Cell(task, kind="head")]
+    for arm, value in means.items():
+        cells.append(percent_cell(value, f"the arm '{arm}' was not scored"))
+    for before in (BASE, FORMAT):
+        change = means[TRAINED] - means[before]
+        cells.append(
+            Cell(points(change), f"'{TRAINED}' or '{before}' was not scored" if math.isnan(change) else NO_STUDY)
+        )
+    return (*cells, Cell(DASH, NO_STUDY), Cell(DASH, NO_STUDY, "verdict"))
+
+
+def arms_table(files: RunFiles) -> Table:
+    """Every arm's accuracy with its interval by task, and the trivial answers beside."""
+    tasks = files.tasks
+    shown = {task: {arm.arm: arm.accuracy for arm in task_arms(files, task)} for task in tasks}
+    arms = sorted({arm for found in shown.values() for arm in found}, key=arm_order)
+    rows = []
+    for arm in arms:
+        cells = [Cell(arm_title(arm), kind="head")]
+        for task in tasks:
+            interval = shown[task].get(arm)
+            cells.append(Cell(percent_with_interval(interval), interval.reason) if interval else _not_run(arm))
+        rows.append(tuple(cells))
+    cells = [Cell("Trivial answers", kind="head")]
+    for task in tasks:
+        trivial = sorted(files.results.baselines.get(task, {}).items(), key=lambda pair: -pair[1])
+        text = ", ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in trivial)
+        cells.append(Cell(text, kind="text") if text else Cell(DASH, "no trivial answer is defined for this task"))
+    caption = "Accuracy of every arm with 95% intervals (mean over seeds), and what trivial answers would score"
+    return Table("arms", caption, ("Arm", *tasks), (*rows, tuple(cells)))
+
+
+def task_arms(files: RunFiles, task: str) -> tuple[ArmAccuracy, ...]:
+    """Accuracy of each arm on a task, from the study or, without one, from the stored scores."""
+    judged = judged_task(files, task)
+    if judged is not None:
+        return judged.arms
+    rows = files.rows(task)
+    found = []
+    for arm in sorted({row.arm for row in rows}, key=arm_order):
+        own = of_arm(rows, arm)
+        seeds = tuple(_wilson(row.exact, row.n) for row in own)
+        found.append(ArmAccuracy(arm, _wilson(mean(row.exact for row in own), own[0].n), seeds))
+    return tuple(found)
+
+
+def decision_table(files: RunFiles) -> Table | None:
+    """What the decision rests on for each target: equivalence, smallest detectable effect, words that would decide."""
+    if files.study is None or not files.study.targets:
+        return None
+    columns = (
+        "Target",
+        "Items",
+        "Words",
+        "Seeds",
+        "90% interval of trained − base",
+        "Within the margin",
+        "Smallest detectable",
+        "Words that would decide",
+        "Gap to the ceiling",
+        "Normalised transfer",
+    )
+    rows = tuple(_decision_row(target) for target in files.study.targets)
+    margin = signed(100 * files.study.margin).lstrip("+")
+    return Table("decision", f"What each verdict rests on (points; margin ± {margin} points)", columns, rows)
+
+
+def _decision_row(target: TargetVerdict) -> tuple[Cell, ...]:
+    contrast = find_contrast(target, TRAINED, BASE)
+    head = (
+        Cell(target.task, kind="head"),
+        *(Cell(number(n)) for n in (target.n_items, target.n_clusters, target.seeds)),
+    )
+    if contrast is None:
+        middle: tuple[Cell, ...] = tuple(Cell(DASH, "trained or base was not scored") for _ in range(3))
+    else:
+        interval = contrast.change.interval90
+        inside = f"{'yes' if contrast.equivalence.shown else 'no'} (p {p_value(contrast.equivalence.p)})"
+        least = contrast.smallest_detectable
+        middle = (
+            Cell(f"{points(interval.low)} to {points(interval.high)}")
+            if interval.defined
+            else Cell(DASH, interval.reason),
+            Cell(inside) if not math.isnan(contrast.equivalence.p) else Cell(DASH, contrast.equivalence.reason),
+            Cell(DASH, "undefined with these items") if math.isnan(least) else Cell(f"{100 * least:.1f}"),
+        )
+    words = Cell(number(target.words_to_decide), target.words_reason)
+    share = target.normalised
+    normalised = Cell(DASH, share.reason) if math.isnan(share.estimate) else Cell(_share_with_interval(share))
+    gap = target.ceiling_gap
+    ceiling = Cell(points_with_interval(gap.estimate, gap), gap.reason)
+    return (*head, *middle, words, ceiling, normalised)
+
+
+def _share_with_interval(share: Interval) -> str:
+    return f"{share.estimate:.2f} [{share.low:.2f}, {share.high:.2f}]" if share.defined else f"{share.estimate:.2f}"
+
+
+def of_arm(rows: Iterable[ResultRow], arm: str) -> list[ResultRow]:
+    """The rows of one arm, by seed."""
+    return sorted((row for row in rows if row.arm == arm), key=lambda row: -1 if row.seed is None else row.seed)
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of the defined values, NaN when there is none."""
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else NAN
+
+
+def _wilson(share: float, n: int) -> Interval:
+    return Interval(NAN, NAN, NAN, 0.95, n, "not measured") if math.isnan(share) else wilson(share * n, n)
+
+
+def percent_cell(share: float, reason: str) -> Cell:
+    """A proportion, or a dash with its reason."""
+    return Cell(percent(share), reason if math.isnan(share) else "")
+
+
+def _contrast_cell(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Cell:
+    contrast = find_contrast(judged, after, before)
+    if contrast is None and isinstance(judged, TrainedCheck):
+        return Cell(DASH, "the trained task is compared with the base only")
+    if contrast is None:
+        return Cell(DASH, f"'{after}' or '{before}' was not scored on this task")
+    return Cell(points_with_interval(contrast.change.estimate, contrast.change.interval), contrast.change.reason)
+
+
+def _not_run(arm: str) -> Cell:
+    return Cell(DASH, f"the arm '{arm}' was not scored on this task")

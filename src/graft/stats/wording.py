@@ -1,0 +1,129 @@
+"""The sentences of a study, in plain English. Numbers are shown in percentage points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from graft.stats.intervals import Interval
+from graft.stats.study import BASE, Contrast, TargetVerdict, Verdict
+
+MINUS = "−"
+
+
+def points(value: float, *, signed: bool = True) -> str:
+    """A proportion as percentage points with one decimal: ``+1.5``; ``undefined`` for NaN."""
+    if math.isnan(value):
+        return "undefined"
+    shown = round(100 * value, 1) + 0.0  # + 0.0 turns −0.0 into 0.0
+    return (f"{shown:+.1f}" if signed else f"{shown:.1f}").replace("-", MINUS)
+
+
+def span(interval: Interval) -> str:
+    """``95% interval −0.5 to +1.5``."""
+    return f"{100 * interval.level:.0f}% interval {points(interval.low)} to {points(interval.high)}"
+
+
+def size(margin: float) -> str:
+    """``2 points``, ``1 point``, ``0.5 points``."""
+    number = f"{100 * margin:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def rival(contrast: Contrast) -> str:
+    """The arm that is compared with, as a reader knows it."""
+    return "the base" if contrast.before == BASE else f"the {contrast.before} control"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def changes(required: Sequence[Contrast]) -> str:
+    """``+6.1 points over the base (95% interval …) and +5.3 points over the format control (95% interval …)``."""
+    return " and ".join(
+        f"{points(c.change.estimate)} points against {rival(c)} ({span(c.change.interval)})" for c in required
+    )
+
+
+def equivalent(contrast: Contrast) -> str:
+    """Why a change counts as none."""
+    shown = f"±{points(contrast.equivalence.margin, signed=False)} points"
+    change = f"change {points(contrast.change.estimate)}, {span(contrast.equivalence.interval)}"
+    return f"equivalent to {rival(contrast)} within {shown} ({change})"
+
+
+def ruled_out(contrast: Contrast) -> str:
+    """Why a useful gain is excluded although equivalence is not shown."""
+    change = contrast.change
+    gain = f"a gain of {size(contrast.equivalence.margin)} over {rival(contrast)} is ruled out"
+    if change.interval.high < 0:
+        worse = points(-change.estimate, signed=False)
+        verb = "the task got worse" if contrast.before == BASE else "it ended worse than that control"
+        return f"{gain}; {verb} by {worse} points ({span(change.interval)})"
+    return f"{gain} (change {points(change.estimate)}, {span(change.interval90)})"
+
+
+def undecided(required: Sequence[Contrast], words: float, words_reason: str, claim_p_adjusted: float) -> str:
+    """Why neither transfer nor its absence is shown, and what would decide."""
+    broken = [c.change.reason for c in required if c.change.reason]
+    if broken:
+        return broken[0]
+    after = words_reason if math.isnan(words) else f"about {about(words)} words would decide"
+    return f"{changes(required)}, adjusted p = {p_value(claim_p_adjusted)}; {after}"
+
+
+def about(number: float) -> str:
+    """A forecast rounded up to two digits, so that it does not look like a measurement: 42,047 is ``43,000``."""
+    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / unit) * unit:,}"
+
+
+def p_value(p: float) -> str:
+    """``0.031``, ``0.0004``; ``undefined`` for NaN."""
+    if math.isnan(p):
+        return "undefined"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+
+
+def label(exploratory: bool, seeds: int) -> str:
+    """The prefix that marks a study with few seeds."""
+    return f"Exploratory ({seeds} {'seed' if seeds == 1 else 'seeds'}): " if exploratory else ""
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def target_headline(trained: str, task: str, verdict: Verdict, reason: str, exploratory: bool, seeds: int) -> str:
+    """One sentence about one target."""
+    said = {
+        Verdict.TRANSFER: f"training on {trained} transferred to {task}",
+        Verdict.NO_TRANSFER: f"training on {trained} did not transfer to {task}",
+        Verdict.INCONCLUSIVE: f"whether training on {trained} transferred to {task} is not decided",
+        Verdict.INVALID: f"nothing can be said about {task}",
+    }[verdict]
+    prefix = label(exploratory and verdict is not Verdict.INVALID, seeds)
+    text = f"{said}: {reason}."
+    return f"{prefix}{text}" if prefix else f"{text[:1].upper()}{text[1:]}"
+
+
+def study_headline(
+    trained: str, verdict: Verdict, reasons: Sequence[str], targets: Sequence[TargetVerdict], prefix: str
+) -> str:
+    """One sentence about the whole study."""
+    if verdict is Verdict.INVALID:
+        return sentence(f"the study of training on {trained} is invalid: {'; '.join(reasons)}")
+    said = []
+    for word, phrase in (
+        (Verdict.TRANSFER, "transferred to {}"),
+        (Verdict.NO_TRANSFER, "did not transfer to {}"),
+        (Verdict.INCONCLUSIVE, "left open whether it transfers to {}"),
+    ):
+        tasks = [target.task for target in targets if target.verdict is word]
+        if tasks:
+            said.append(phrase.format(listed(tasks)))
+    text = f"training on {trained} {listed(said)}"
+    return f"{prefix}{text}." if prefix else sentence(text)

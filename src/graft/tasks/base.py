@@ -1,0 +1,60 @@
+"""What a task is: where its rows come from, what is right, and how a reply is scored.
+
+A task knows nothing of tokenizers and models. Its scorer is the same function in evaluation and, later, as the
+reward in reinforcement learning.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from graft.types import Example, Score
+
+Split = Literal["train", "eval", "seen"]
+"""``train``: training words and phrasings; ``eval``: held-out ones; ``seen``: training words in held-out phrasings."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCard:
+    """What ``graft tasks`` shows of a task.
+
+    Attributes:
+        name: the name used in recipes.
+        summary: one sentence.
+        metric: the primary metric, a field of `Score` or a key of its details.
+        licence: licence of the rows.
+        source: where the rows come from.
+    """
+
+    name: str
+    summary: str
+    metric: str
+    licence: str
+    source: str
+
+
+class Task(ABC):
+    """One way to turn rows into examples and replies into scores."""
+
+    card: ClassVar[TaskCard]
+
+    @abstractmethod
+    def examples(self, split: Split, *, limit: int | None, seed: int) -> Iterator[Example]:
+        """Yield the examples of a split in a seeded order.
+
+        Args:
+            split: which rows and phrasings to draw from.
+            limit: at most this many examples; ``None`` for one pass over the rows.
+            seed: seeds phrasing, position, letter … of every item; the same seed gives the same items.
+        """
+
+    @abstractmethod
+    def score(self, example: Example, reply: str) -> Score:
+        """Judge one reply against the example's gold answer."""
+
+    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Accuracy in [0, 1] of the trivial answers on these examples, by baseline name."""
+        return {}

@@ -1,0 +1,60 @@
+"""Say how many letters a word has.
+
+One row: ``How many letters does strawberry have?`` → ``10``. Licence: the word list's. Metric: exact match.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from graft.tasks.base import TaskCard
+from graft.tasks.words.parsing import parse_number
+from graft.tasks.words.pool import Word
+from graft.tasks.words.scoring import absolute_error, most_frequent_share
+from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.types import Example
+
+_TRAIN = (
+    "How many letters does {word} have?",
+    "How many letters are in the word {word}?",
+    "What is the length of {word}?",
+    "Count the letters of {word}.",
+    "How long is the word {word}, in letters?",
+    "Give the number of letters in {word}.",
+    "Tell me how many letters there are in {word}.",
+    "In the word {word}, how many letters are there?",
+    "What is the number of letters of the word {word}?",
+    "Look at {word} and count the letters it has.",
+    "Write the number of letters that {word} has.",
+    "Tell me the length of the word {word}.",
+)
+_HELDOUT = (
+    "Count how many letters the word {word} has.",
+    "Give the length of {word} in letters.",
+    "Look at the word {word} and tell me how many letters it has.",
+)
+
+
+class LengthTask(WordTask):
+    """Say how many letters a word has."""
+
+    card = TaskCard("length", "Say how many letters a word has.", "strict", LICENCE, SOURCE)
+    train_phrasings = numbered("train", _TRAIN)
+    heldout_phrasings = numbered("heldout", _HELDOUT)
+
+    def compose(self, word: Word, phrasing: Phrasing, wanted: str, rng: random.Random) -> Item:
+        """Count the letters."""
+        return Item(gold=str(len(word.text)))
+
+    def parse(self, example: Example, reply: str) -> str | None:
+        """The number, in digits."""
+        return parse_number(reply)
+
+    def details(self, example: Example, answer: str | None) -> dict[str, float]:
+        """``absolute_error``, NaN without an answer."""
+        return {"absolute_error": absolute_error(answer, example.gold)}
+
+    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Accuracy of the best constant answer."""
+        return {"most frequent answer": most_frequent_share([example.gold for example in examples])}

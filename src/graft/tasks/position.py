@@ -1,0 +1,109 @@
+"""Name the n-th letter of a word, counted from the start or from the end.
+
+One row: ``What is the 3rd letter of strawberry?`` → ``r``. Licence: the word list's. Metric: exact match.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+
+from graft.tasks.base import Split, TaskCard
+from graft.tasks.words.parsing import parse_letter
+from graft.tasks.words.pool import Word
+from graft.tasks.words.scoring import letter_baselines
+from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.types import Example
+
+FROM_END_SHARE = 0.3
+"""Share of the items that count from the end."""
+
+_ORDINAL_WORDS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth"),
+    *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
+)
+
+_TRAIN = (
+    "What is the {nth} letter of {word}?",
+    "What is letter number {number} of {word}?",
+    "Which letter is the {nth} letter in the word {word}?",
+    "Give me the {nth} letter of the word {word}.",
+    "In the word {word}, what is the {nth} letter?",
+    "Tell me the {nth} letter of {word}.",
+    "Write only the {nth} letter of {word}.",
+    "Find the {nth} letter in {word}.",
+    "Which letter is at position {number} in {word}?",
+    "Look at the word {word} and give its {nth} letter.",
+    "What is the {nth_word} letter of the word {word}?",
+    "Name the {nth_word} letter in {word}.",
+    "Count from the start: which letter of {word} is the {nth} one?",
+)
+_TRAIN_END = (
+    "What is the {nth} letter from the end of {word}?",
+    "Counting from the end, what is the {nth} letter of {word}?",
+    "Which letter of {word} is {place}?",
+    "Give me the {nth} letter from the end of the word {word}.",
+    "In the word {word}, which letter is {place}?",
+    "Tell me the {nth} letter of {word}, counting from the end.",
+)
+_HELDOUT = (
+    "Which letter is the {nth} one in {word}?",
+    "Look at {word} and tell me its {nth} letter.",
+    "In {word}, what is the letter at position {number}?",
+)
+_HELDOUT_END = (
+    "Counting from the end of {word}, which letter is the {nth} one?",
+    "Find the {nth} letter from the end in the word {word}.",
+    "Tell me which letter of {word} is {place}.",
+)
+
+
+class PositionTask(WordTask):
+    """Name the n-th letter of a word."""
+
+    card = TaskCard(
+        "position", "Name the n-th letter of a word, from the start or from the end.", "strict", LICENCE, SOURCE
+    )
+    train_phrasings = (*numbered("train", _TRAIN, "start"), *numbered("train-end", _TRAIN_END, "end"))
+    heldout_phrasings = (*numbered("heldout", _HELDOUT, "start"), *numbered("heldout-end", _HELDOUT_END, "end"))
+
+    def choose(self, split: Split, rng: random.Random) -> Phrasing:
+        """Draw the direction first, then one of its phrasings."""
+        form = "end" if rng.random() < FROM_END_SHARE else "start"
+        return rng.choice([phrasing for phrasing in self.phrasings(split) if phrasing.form == form])
+
+    def compose(self, word: Word, phrasing: Phrasing, wanted: str, rng: random.Random) -> Item:
+        """Draw the index uniformly over the word's letters."""
+        size = len(word.text)
+        n = rng.randint(1, size)
+        from_end = phrasing.form == "end"
+        index = size + 1 - n if from_end else n
+        nth_word = _ORDINAL_WORDS[n - 1] if n <= len(_ORDINAL_WORDS) else ordinal(n)
+        place = {1: "last", 2: "last but one"}.get(n, f"{ordinal(n)} from the end")
+        return Item(
+            gold=word.text[index - 1],
+            key=f"{phrasing.form}-{n}",
+            fill={"nth": ordinal(n), "number": str(n), "nth_word": nth_word, "place": place},
+            strata={"index": index, "index_from_end": size + 1 - index, "from_end": from_end},
+        )
+
+    def parse(self, example: Example, reply: str) -> str | None:
+        """The letter; a sentence about the asked place outranks others."""
+        n = int(example.strata["index_from_end" if example.strata["from_end"] else "index"])
+        return parse_letter(reply, (ordinal(n), _ORDINAL_WORDS[n - 1]) if n <= len(_ORDINAL_WORDS) else (ordinal(n),))
+
+    def details(self, example: Example, answer: str | None) -> dict[str, float]:
+        """``same_letter_in_word``: 1 when the answer is some letter of the word, NaN without an answer."""
+        return {"same_letter_in_word": math.nan if answer is None else float(answer in example.cluster)}
+
+    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Accuracy of the best constant letter, of the first letter, and expected of a random letter of the word."""
+        return letter_baselines(examples)
+
+
+def ordinal(n: int) -> str:
+    """The number as an ordinal: ``1st``, ``2nd``, ``3rd``, ``4th``, ``11th``, ``21st``."""
+    if n % 100 in (11, 12, 13):
+        return f"{n}th"
+    return f"{n}{({1: 'st', 2: 'nd', 3: 'rd'}).get(n % 10, 'th')}"

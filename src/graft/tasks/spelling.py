@@ -1,0 +1,85 @@
+"""Spell a word, letter by letter.
+
+One row: ``Spell the word strawberry.`` → ``s-t-r-a-w-b-e-r-r-y``. Licence: the word list's. Metric: exact match.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from graft.tasks.base import TaskCard
+from graft.tasks.words.parsing import parse_letters
+from graft.tasks.words.pool import Word
+from graft.tasks.words.scoring import character_error_rate, first_error, mean
+from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.types import Example
+
+SEPARATORS = {"hyphen": "-", "space": " ", "comma": ", "}
+"""What stands between the letters, by the form that a phrasing asks for."""
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
+_TRAIN_HYPHEN = (
+    "Spell the word {word}.",
+    "How do you spell {word}?",
+    "Spell {word} letter by letter.",
+    "Write the letters of {word} one by one, with hyphens.",
+    "What are the letters of the word {word}?",
+    "Please spell out {word} for me.",
+    "Give me the spelling of {word}, with hyphens.",
+    "Can you spell the word {word} with hyphens between the letters?",
+    "Show how the word {word} is spelled.",
+    "Break {word} into its letters, with hyphens between them.",
+    "List all the letters of {word} in order.",
+    "Write out {word} one letter at a time.",
+)
+_TRAIN_SPACE = ("Spell {word} with spaces between the letters.", "Write the word {word} with spaces, letter by letter.")
+_TRAIN_COMMA = ("Spell the word {word} with commas between the letters.", "List the letters of {word} with commas.")
+_HELDOUT_HYPHEN = (
+    "Please write out the letters of {word} with hyphens.",
+    "Can you show me how {word} is spelled, letter by letter, with hyphens?",
+)
+_HELDOUT_SPACE = ("Spell out the word {word} with spaces, one letter at a time.",)
+
+
+class SpellingTask(WordTask):
+    """Spell a word, letter by letter."""
+
+    card = TaskCard("spelling", "Spell a word, letter by letter.", "strict", LICENCE, SOURCE)
+    train_phrasings = (
+        *numbered("train", _TRAIN_HYPHEN, "hyphen"),
+        *numbered("train", _TRAIN_SPACE, "space", start=13),
+        *numbered("train", _TRAIN_COMMA, "comma", start=15),
+    )
+    heldout_phrasings = (
+        *numbered("heldout", _HELDOUT_HYPHEN, "hyphen"),
+        *numbered("heldout", _HELDOUT_SPACE, "space", start=3),
+    )
+
+    def compose(self, word: Word, phrasing: Phrasing, wanted: str, rng: random.Random) -> Item:
+        """Join the letters with the separator that the phrasing asks for."""
+        return Item(gold=SEPARATORS[phrasing.form].join(word.text), strata={"separator": phrasing.form})
+
+    def parse(self, example: Example, reply: str) -> str | None:
+        """The letters, joined."""
+        return parse_letters(reply)
+
+    def target(self, example: Example) -> str:
+        """The gold letters, joined."""
+        return example.gold.replace(SEPARATORS[str(example.strata["separator"])], "")
+
+    def details(self, example: Example, answer: str | None) -> dict[str, float]:
+        """``cer`` (≥ 0, may exceed 1) and ``first_error`` (0-based, NaN if right); no answer counts as an empty one."""
+        gold = self.target(example)
+        return {"cer": character_error_rate(answer or "", gold), "first_error": first_error(answer or "", gold)}
+
+    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Accuracy of writing the word unspelled, and of reciting the alphabet to the word's length."""
+        alphabet = [_ALPHABET[: len(self.target(example))] for example in examples]
+        return {
+            "echo the word": mean(example.gold == example.cluster for example in examples),
+            "alphabet": mean(
+                self.target(example) == letters for example, letters in zip(examples, alphabet, strict=True)
+            ),
+        }

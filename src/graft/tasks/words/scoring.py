@@ -1,0 +1,81 @@
+"""Numbers about answers: error rates, averages over strata, trivial baselines."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from graft import errors
+from graft.types import Example, Stratum
+
+
+def edit_distance(left: str, right: str) -> int:
+    """Levenshtein distance: insertions, deletions and substitutions of single letters."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
+
+
+def character_error_rate(answer: str, gold: str) -> float:
+    """Edit distance over the length of the gold answer, ≥ 0; may exceed 1; NaN when the gold answer is empty."""
+    return edit_distance(answer, gold) / len(gold) if gold else math.nan
+
+
+def first_error(answer: str, gold: str) -> float:
+    """0-based index of the first wrong, missing or surplus letter; NaN when the answer is right."""
+    if answer == gold:
+        return math.nan
+    same = (index for index, (a, b) in enumerate(zip(answer, gold, strict=False)) if a != b)
+    return float(next(same, min(len(answer), len(gold))))
+
+
+def macro_accuracy(correct: Sequence[bool], strata: Sequence[Stratum]) -> float:
+    """Accuracy averaged over strata, each with the same weight however many items it has.
+
+    Args:
+        correct: one entry per item.
+        strata: the stratum of each item.
+
+    Returns:
+        In [0, 1]; NaN without items.
+
+    Raises:
+        DataError: the two differ in length.
+    """
+    if len(correct) != len(strata):
+        raise errors.DataError(f"macro accuracy needs one stratum per item, but got {len(correct)} and {len(strata)}")
+    groups: dict[Stratum, list[bool]] = {}
+    for right, stratum in zip(correct, strata, strict=True):
+        groups.setdefault(stratum, []).append(right)
+    return mean(mean(group) for group in groups.values())
+
+
+def mean(values: Iterable[float]) -> float:
+    """Arithmetic mean; NaN without values."""
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def most_frequent_share(golds: Sequence[str]) -> float:
+    """Accuracy of the best constant answer; NaN without items."""
+    return Counter(golds).most_common(1)[0][1] / len(golds) if golds else math.nan
+
+
+def absolute_error(answer: str | None, gold: str) -> float:
+    """Distance between two numbers in digits; NaN without an answer."""
+    return math.nan if answer is None else float(abs(int(answer) - int(gold)))
+
+
+def letter_baselines(examples: Sequence[Example]) -> dict[str, float]:
+    """Accuracy of the best constant letter, of the first letter, and expected of a random letter of the word."""
+    return {
+        "constant letter": most_frequent_share([example.gold for example in examples]),
+        "first letter": mean(example.gold == example.cluster[0] for example in examples),
+        "random letter of the word": mean(
+            example.cluster.count(example.gold) / len(example.cluster) for example in examples
+        ),
+    }
