@@ -1,8 +1,8 @@
 """Build ``src/graft/tasks/words/words.tsv`` from SCOWL: ``python scripts/build_wordlist.py /usr/share/dict/scowl``.
 
 Every choice is a hash of the word and a fixed salt, so the same SCOWL release gives the same file. The evaluation words
-are drawn first, spread over lengths and rich in repeated letters; whatever is related to one of them is left out of
-the other two pools, which in turn share no word and no lemma with each other.
+are drawn first, spread over lengths and rich in repeated letters; whatever is related to one of them is left out of the
+base and training pools, which in turn share no word and no lemma with each other. The pool ``other`` holds the rest.
 """
 
 from __future__ import annotations
@@ -113,11 +113,13 @@ def main() -> None:
     ranks = read_scowl(args.scowl)
     held_out = choose_eval(ranks)
     base, train = choose_training(ranks, Relatives(held_out))
-    rows = [(word, pool) for pool, words in (("base", base), ("train", train), ("eval", held_out)) for word in words]
+    taken = {*base, *train, *held_out}
+    pools = {"base": base, "train": train, "eval": held_out, "other": [word for word in ranks if word not in taken]}
+    rows = [(word, pool) for pool, words in pools.items() for word in words]
     lines = ["word\trank\tpool", *(f"{word}\t{ranks[word]}\t{pool}" for word, pool in sorted(rows))]
     args.output.write_text("\n".join(lines) + "\n", encoding="ascii")
     size = args.output.stat().st_size
-    print(f"{args.output.name}: {len(base)} base, {len(train)} train, {len(held_out)} eval, {size} bytes")
+    print(f"{args.output.name}: {', '.join(f'{len(words)} {pool}' for pool, words in pools.items())}, {size} bytes")
 
 
 if __name__ == "__main__":

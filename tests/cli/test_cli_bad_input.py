@@ -127,6 +127,32 @@ def test_the_exit_code_reaches_the_shell() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "typo.yaml"],
+        ["run", "good.yaml", "eval.tasks=cuont"],
+        ["train", "--task", "cuont"],
+        ["eval", "sprout", "--words", "no-such-file.txt"],
+        ["run", "good.yaml", "runs=good.yaml"],
+        ["run", "--resume", "nothing"],
+        ["check", "good.yaml", "data.train=cuont"],
+        ["report", "nothing"],
+        ["compare", "nothing", "more"],
+    ],
+    ids=" ".join,
+)
+def test_names_and_files_are_checked_before_torch_is_imported(arguments: list[str]) -> None:
+    write_recipes()
+    script = (
+        f"import sys; from graft.cli.main import main; code = main({arguments!r})\n"
+        "sys.exit(0 if code == 2 and 'torch' not in sys.modules else f'exit code {code}, or torch is loaded')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("error: ")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("locked").mkdir(mode=0o500)

@@ -26,6 +26,9 @@ def check_command(common: Common, arguments: tuple[str, ...]) -> None:
     if recipe is None and not overrides:
         raise ConfigError("graft check needs a recipe: graft check RECIPE [key=value …]. `graft init` writes one.")
     resolved = resolve(common, recipe, overrides)
+    from graft.pipeline.validate import validate
+
+    validate(resolved.recipe)  # names and files, before the tokenizer's libraries are imported
     from graft.pipeline.check import check
 
     result = check(resolved)

@@ -156,7 +156,7 @@ def _fail(common: Common, kind: str, message: str) -> int:
 
 
 def _stopped(common: Common, error: BaseException) -> int:
-    if isinstance(error.__cause__, EOFError):
+    if isinstance(error.__cause__ or error.__context__, EOFError):
         return _fail(common, "Abort", "there is nobody to answer the question; use flags or --yes (see --help).")
     hint = f" What was written is kept; continue with: {common.resume}" if common.resume else ""
     click.echo(f"Stopped.{hint}", err=True)

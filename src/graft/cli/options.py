@@ -38,24 +38,23 @@ class Common:
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value:
-        setattr(context.ensure_object(Common), str(parameter.name), value)
+        setattr(context.ensure_object(Common), str(parameter.name).removeprefix("common_"), value)
 
 
 def common_options(*, hidden: bool) -> list[click.Option]:
     """The global options; they are understood before and after the command's name, and shown only once."""
-    shared: dict[str, Any] = {"expose_value": False, "callback": _remember, "hidden": hidden}
-    return [
-        click.Option(["-q", "--quiet"], is_flag=True, help="Print the result and nothing else.", **shared),
-        click.Option(["--json"], is_flag=True, help="Print the result as JSON; all else goes to stderr.", **shared),
-        click.Option(["--debug"], is_flag=True, help="Show the traceback of every error.", **shared),
-        click.Option(
-            ["--runs"],
-            type=click.Path(file_okay=False, path_type=Path),
-            metavar="FOLDER",
-            help="Folder of the run directories  [default: runs]",
-            **shared,
-        ),
-    ]
+    quiet = _option(["-q", "--quiet"], "Print the result and nothing else.", hidden, is_flag=True)
+    as_json = _option(["--json"], "Print the result as JSON; all else goes to stderr.", hidden, is_flag=True)
+    debug = _option(["--debug"], "Show the traceback of every error.", hidden, is_flag=True)
+    folder = click.Path(file_okay=False, path_type=Path)
+    runs = _option(["--runs"], "Folder of the run directories  [default: runs]", hidden, type=folder, metavar="FOLDER")
+    return [quiet, as_json, debug, runs]
+
+
+def _option(names: list[str], text: str, hidden: bool, **kwargs: Any) -> click.Option:
+    """A global option, stored under a name of its own so that a command may have an argument called `runs`."""
+    stored = f"common_{names[-1].lstrip('-')}"
+    return click.Option([*names, stored], help=text, hidden=hidden, expose_value=False, callback=_remember, **kwargs)
 
 
 class Command(click.Command):

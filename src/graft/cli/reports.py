@@ -1,4 +1,4 @@
-"""`graft report` and `graft compare`: from stored items to pages and tables."""
+"""`graft report` and `graft compare`: from stored items to pages. Names are looked up before torch is imported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from graft.cli.text import printable
 def report_command(common: Common, run: str) -> None:
     """Write the report of a run anew."""
     from graft.cli.lookup import find_run
+
+    directory = find_run(run, common.runs_folder)
     from graft.pipeline.run import report
 
-    page = report(find_run(run, common.runs_folder))
+    page = report(directory)
     if common.json:
         print_json({"report": str(page)})
     else:
@@ -37,9 +39,11 @@ def compare_command(common: Common, runs: tuple[str, ...]) -> None:
     if len(runs) < 2:
         raise click.UsageError(f"graft compare needs at least two runs, but got {len(runs)}.")
     from graft.cli.lookup import find_run
+
+    found = [find_run(name, common.runs_folder) for name in runs]
     from graft.pipeline.run import compare
 
-    comparison = compare([find_run(name, common.runs_folder) for name in runs])
+    comparison = compare(found)
     if common.json:
         print_json(comparison.to_json())
         return

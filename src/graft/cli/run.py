@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from graft.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from graft.pipeline.outcome import Outcome
+    from graft.pipeline.progress import Progress
     from graft.runs.directory import RunDirectory
 
 
@@ -37,11 +39,15 @@ def run_command(common: Common, arguments: tuple[str, ...], resume: str | None) 
     recipe, overrides = recipe_and_overrides(arguments)
     if recipe is None and resume is None:
         raise ConfigError("graft run needs a recipe: graft run RECIPE [key=value …]. `graft init` writes one.")
-    from graft.pipeline.run import run
-
     unfinished = _to_resume(common, resume)
     resolved = _resolved(common, recipe, overrides, {}, unfinished)
-    _compute(common, resolved, lambda progress: run(resolved, progress=progress, resume=unfinished))
+
+    def work(progress: Progress) -> Outcome:
+        from graft.pipeline.run import run
+
+        return run(resolved, progress=progress, resume=unfinished)
+
+    _compute(common, "run", resolved, work, unfinished)
 
 
 @click.command(
@@ -59,11 +65,15 @@ def train_command(
     common: Common, /, overrides: tuple[str, ...], recipe: str | None, resume: str | None, **values: Any
 ) -> None:
     """Train only, from flags or a recipe."""
-    from graft.pipeline.run import train
-
     unfinished = _to_resume(common, resume)
     resolved = _resolved(common, recipe, list(overrides), given_flags(values), unfinished)
-    _compute(common, resolved, lambda progress: train(resolved, progress=progress, resume=unfinished))
+
+    def work(progress: Progress) -> Outcome:
+        from graft.pipeline.run import train
+
+        return train(resolved, progress=progress, resume=unfinished)
+
+    _compute(common, "train", resolved, work, unfinished)
 
 
 @click.command(
@@ -83,11 +93,16 @@ def eval_command(common: Common, /, target: str, overrides: tuple[str, ...], rec
     A run is scored by its own recipe; flags and overrides are for models.
     """
     from graft.cli.lookup import latest_run
-    from graft.pipeline.run import evaluate
 
     resolved = resolve(common, recipe, overrides, given_flags(values))
     name = latest_run(resolved.recipe.runs).name if target == "latest" else target
-    _compute(common, resolved, lambda progress: evaluate(name, resolved, progress=progress))
+
+    def work(progress: Progress) -> Outcome:
+        from graft.pipeline.run import evaluate
+
+        return evaluate(name, resolved, progress=progress)
+
+    _compute(common, "eval", resolved, work)
 
 
 def _to_resume(common: Common, resume: str | None) -> RunDirectory | None:
@@ -109,15 +124,40 @@ def _resolved(
     return load_recipe(run.recipe, overrides, flag_values)
 
 
-def _compute(common: Common, resolved: Resolved, work: Callable[[Any], Outcome]) -> None:
-    """Do the work under a progress display, then print its outcome."""
-    runs: Path = resolved.recipe.runs
-    elsewhere = "" if runs == Path("runs") else f"--runs {runs} "
-    common.resume = f"graft {elsewhere}run --resume latest"
-    with open_progress(quiet=common.quiet) as progress:
-        outcome = work(progress)
-    common.resume = ""
+def _compute(
+    common: Common,
+    command: str,
+    resolved: Resolved,
+    work: Callable[[Progress], Outcome],
+    unfinished: RunDirectory | None = None,
+) -> None:
+    """Check names, files and space before torch is imported, do the work under a display, print its outcome."""
+    from graft.pipeline.validate import validate
+    from graft.runs.directory import run_names
+
+    validate(resolved.recipe)
+    root = unfinished.path.parent if unfinished else resolved.recipe.runs
+    before = {*run_names(root)} - {unfinished.name if unfinished else ""}
+    try:
+        with open_progress(quiet=common.quiet) as progress:
+            outcome = work(progress)
+    except KeyboardInterrupt:
+        common.resume = _how_to_resume(command, root, before)
+        raise
     show_outcome(common, outcome)
+
+
+def _how_to_resume(command: str, root: Path, before: Container[str]) -> str:
+    """The command that continues the run that was just interrupted; empty when none had begun."""
+    from graft.runs.listing import list_runs
+    from graft.runs.state import Status
+
+    stopped = [run for run in list_runs(root) if run.name not in before and run.status is Status.INTERRUPTED]
+    if not stopped:
+        return ""
+    elsewhere = "" if root == Path("runs") else f" --runs {shlex.quote(str(root))}"
+    verb = "eval" if command == "eval" else f"{command} --resume"
+    return f"graft {verb} {stopped[0].name}{elsewhere}"
 
 
 def show_outcome(common: Common, outcome: Outcome) -> None:

@@ -41,15 +41,13 @@ PROMPT_WORDS: Final = (
     "a again all and answer any appear appears are as at back begin begins between break by can comes commas contain "
     "contains copy count counting do does down else end ends find first for from give has have how hyphens if in into "
     "is it its join last length letter letters list long look many me name no nothing number occur occurs of often "
-    "once one only or order out place please position put read repeat say separated show some spaces spell spelled spelling "
-    "start starts tell that the them there time times together turn used what which with word words write yes you"
+    "once one only or order out place please position put read repeat say separated show some spaces spell spelled "
+    "spelling start starts tell that the them there time times together turn used what which with word words write yes you"
 )
 """Words of the instructions, so that prompts are short in tokens; also with a capital, at the start of a line."""
 
 _FORCED_COUNT: Final = 1000
 """Far above the count of the rarest pair that still becomes an entry."""
-_LISTED_COUNT: Final = 20
-"""Weight of a listed word against running text: enough for its pieces to become entries."""
 
 
 def build_tokenizer(corpus: Iterable[str], words: Iterable[str], out: Path) -> Path:
@@ -59,7 +57,8 @@ def build_tokenizer(corpus: Iterable[str], words: Iterable[str], out: Path) -> P
 
     Args:
         corpus: prose, in pieces of any length.
-        words: lower-case words whose pieces should become entries. Held-out words do not belong here.
+        words: lower-case words, each counted once: they shift the entries from whole words of the prose to pieces
+            of many words. Held-out words do not belong here.
         out: folder for ``tokenizer.json`` and ``tokenizer_config.json``; made when missing.
 
     Returns:
@@ -74,7 +73,7 @@ def build_tokenizer(corpus: Iterable[str], words: Iterable[str], out: Path) -> P
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = chain(_forced(), corpus, _listed(words))
+    texts = chain(_forced(), corpus, (f" {word}" for word in sorted(set(words))))
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in THINK_TOKENS])
@@ -119,7 +118,3 @@ def _forced() -> Iterator[str]:
     quotes = ['x "x"? x". x": x", x"\nx?\n']
     line = "".join((*letters, *suffixes, *instructions, *capitals, *roles, *quotes))
     return repeat(line, _FORCED_COUNT)
-
-
-def _listed(words: Iterable[str]) -> Iterator[str]:
-    return (f" {word}" * _LISTED_COUNT for word in sorted(set(words)))

@@ -15,8 +15,9 @@ from pathlib import Path
 from graft import errors
 from graft.tasks.words.relations import Relatives
 
-POOLS = ("base", "train", "eval")
-"""``base``: the embedded model may be trained on them; ``train``, ``eval``: for experiments."""
+POOLS = ("base", "train", "eval", "other")
+"""``base``: the embedded model may be trained on them; ``train``, ``eval``: for experiments; ``other``: English words
+that are related to those or were not drawn, by which the English words of a tokenizer are recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def package_words(pool: str) -> tuple[Word, ...]:
     """The words of one pool of the list that ships with Graft, in alphabetical order.
 
     Args:
-        pool: ``base``, ``train`` or ``eval``.
+        pool: one of `POOLS`.
 
     Raises:
         ConfigError: there is no such pool.

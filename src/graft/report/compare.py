@@ -1,0 +1,214 @@
+"""Runs side by side: the settings that differ, and the accuracy of the trained arm with its change to the first run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graft.errors import ConfigError
+from graft.report.load import EVAL, folder_of, list_samples, read_recipe, read_replies
+from graft.report.numbers import DASH, percent, points_with_interval
+from graft.runs.directory import RunDirectory
+from graft.stats.intervals import Interval, percentile_interval, undefined
+from graft.stats.paired import paired_change
+from graft.stats.plain import to_json
+from graft.stats.resampling import encode_clusters, resampled_means
+from graft.stats.study import TRAINED
+
+RESAMPLES = 5000
+"""Bootstrap replicates for each interval."""
+
+_LEVEL = 0.95
+_SEED = 0
+_UNSET = "(not set)"
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """The trained arm of one run on one task, and its change to the first run.
+
+    Attributes:
+        run: the run's name.
+        task: task name.
+        accuracy: mean exact match over seeds and held-out items, in [0, 1]; NaN when not scored.
+        seeds: seeds of the trained arm.
+        n: held-out items.
+        paired: the change is over the same items; False when the runs hold different ones.
+        change: accuracy − accuracy of the first run with its 95% interval; NaN with a reason where there is none.
+    """
+
+    run: str
+    task: str
+    accuracy: float
+    seeds: tuple[int, ...]
+    n: int
+    paired: bool
+    change: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A table with one column for each run; the first column names what the row holds.
+
+    Attributes:
+        columns: an empty name, then the runs' names.
+        rows: settings that differ, then the tasks.
+        notes: what a reader must know about the numbers.
+        settings: differing settings by dotted path, one value for each run.
+        accuracies: the numbers behind the task rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    settings: Mapping[str, tuple[str, ...]]
+    accuracies: tuple[Accuracy, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values, undefined numbers as null."""
+        value: dict[str, Any] = to_json(self)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Exact matches of the trained arm on one task: ids and words of N items, and an (S, N) table by seed."""
+
+    ids: tuple[str, ...]
+    words: NDArray[Any]
+    seeds: tuple[int, ...]
+    exact: NDArray[np.float64]
+
+
+def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
+    """Set runs side by side.
+
+    Args:
+        runs: two or more runs; the first is what the others are compared with.
+
+    Raises:
+        ConfigError: fewer than two runs, or one of them twice.
+        RunError: a run is missing or damaged.
+    """
+    folders = [folder_of(run).resolve() for run in runs]
+    if len(folders) < 2:
+        raise ConfigError(f"compare needs at least 2 runs, but got {len(folders)}; list the runs with 'graft runs'.")
+    if len(set(folders)) < len(folders):
+        twice = next(folder.name for folder in folders if folders.count(folder) > 1)
+        raise ConfigError(f"compare needs different runs, but got {twice} more than once; name another run.")
+    names = [folder.name for folder in folders]
+    settings = _differing_settings([read_recipe(folder / "recipe.yaml")[1] for folder in folders])
+    scores = [_read_scores(folder) for folder in folders]
+    accuracies = tuple(
+        _accuracy(name, task, found.get(task), scores[0].get(task), first_run=index == 0)
+        for task in dict.fromkeys(task for found in scores for task in found)
+        for index, (name, found) in enumerate(zip(names, scores, strict=True))
+    )
+    rows = [(key, *values) for key, values in settings.items()]
+    for start in range(0, len(accuracies), len(names)):
+        own = accuracies[start : start + len(names)]
+        rows.append((own[0].task, *(_cell(accuracy, index == 0) for index, accuracy in enumerate(own))))
+    return Comparison(("", *names), tuple(rows), _notes(names[0], accuracies), settings, accuracies)
+
+
+def _differing_settings(recipes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    flat = [dict(_flatten(recipe)) for recipe in recipes]
+    keys = dict.fromkeys(key for recipe in flat for key in recipe)
+    values = {key: tuple(recipe.get(key, _UNSET) for recipe in flat) for key in keys}
+    return {key: found for key, found in values.items() if len(set(found)) > 1}
+
+
+def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
+    """Dotted paths and printed values; lists of plain values stay together."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _flatten(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        for index, part in enumerate(value):
+            yield from _flatten(part, f"{path}[{index}]")
+    else:
+        yield path, str(value)
+
+
+def _read_scores(folder: Path) -> dict[str, _Scores]:
+    """Scores of the trained arm by task; a seed that was scored on other items than the first is left out."""
+    tables: dict[str, dict[int, dict[str, bool]]] = {}
+    words: dict[str, dict[str, str]] = {}
+    for file in list_samples(folder):
+        if file.arm == TRAINED:
+            kept = [reply for reply in read_replies(file.path) if reply.split == EVAL]
+            tables.setdefault(file.task, {})[file.seed or 0] = {reply.id: reply.exact for reply in kept}
+            words.setdefault(file.task, {}).update({reply.id: reply.word or reply.id for reply in kept})
+    found = {}
+    for task, by_seed in tables.items():
+        ids = sorted(next(iter(by_seed.values())))
+        kept_seeds = [seed for seed, exact in by_seed.items() if sorted(exact) == ids]
+        table = np.array([[by_seed[seed][item] for item in ids] for seed in kept_seeds], dtype=np.float64)
+        labels = np.array([words[task][item] for item in ids])
+        found[task] = _Scores(tuple(ids), labels, tuple(kept_seeds), table)
+    return found
+
+
+def _accuracy(name: str, task: str, own: _Scores | None, first: _Scores | None, *, first_run: bool) -> Accuracy:
+    if own is None or not own.ids:
+        return Accuracy(name, task, math.nan, (), 0, False, undefined("the trained arm was not scored on this task"))
+    accuracy, n = float(own.exact.mean()), len(own.ids)
+    if first_run or first is None or not first.ids:
+        reason = "this is the first run" if first_run else "the first run was not scored on this task"
+        return Accuracy(name, task, accuracy, own.seeds, n, False, undefined(reason, n=n))
+    paired = own.ids == first.ids
+    change = _paired(first, own) if paired else _unpaired(first, own)
+    return Accuracy(name, task, accuracy, own.seeds, n, paired, change)
+
+
+def _paired(first: _Scores, own: _Scores) -> Interval:
+    """With other seeds on each side, each item's mean over seeds is compared."""
+    before, after = first.exact, own.exact
+    if first.seeds != own.seeds:
+        before, after = before.mean(axis=0), after.mean(axis=0)
+    rng = np.random.default_rng(_SEED)
+    return paired_change(before, after, own.words, rng, level=_LEVEL, resamples=RESAMPLES).interval
+
+
+def _unpaired(first: _Scores, own: _Scores) -> Interval:
+    """Both sides resampled on their own; an item's mean over seeds counts."""
+    rng = np.random.default_rng(_SEED)
+    sides = []
+    for scores in (first, own):
+        codes, count = encode_clusters(scores.words, len(scores.ids))
+        means = scores.exact.mean(axis=0, keepdims=True)
+        sides.append(resampled_means(means, codes, count, rng, RESAMPLES)[:, 0])
+    estimate = float(own.exact.mean() - first.exact.mean())
+    return percentile_interval(estimate, sides[1] - sides[0], _LEVEL, len(own.ids))
+
+
+def _cell(accuracy: Accuracy, first: bool) -> str:
+    if math.isnan(accuracy.accuracy):
+        return DASH
+    if first or math.isnan(accuracy.change.estimate):
+        return percent(accuracy.accuracy)
+    return f"{percent(accuracy.accuracy)} ({points_with_interval(accuracy.change.estimate, accuracy.change)})"
+
+
+def _notes(first: str, accuracies: Sequence[Accuracy]) -> tuple[str, ...]:
+    notes = [
+        "Accuracy: exact match of the trained arm on held-out items, mean over seeds. "
+        f"In brackets: change to {first} in points, with its 95% interval."
+    ]
+    seeds = {accuracy.task: accuracy.seeds for accuracy in accuracies if accuracy.run == first}
+    for accuracy in accuracies:
+        where = f"{accuracy.task}, {accuracy.run}"
+        if math.isnan(accuracy.change.estimate):
+            if accuracy.run != first or not accuracy.n:
+                notes.append(f"{where}: {accuracy.change.reason}.")
+        elif not accuracy.paired:
+            notes.append(f"{where}: the items differ from those of {first}; the change is unpaired and less certain.")
+        elif accuracy.seeds != seeds.get(accuracy.task):
+            notes.append(f"{where}: the seeds differ from those of {first}; each item's mean over seeds is compared.")
+    return tuple(notes)

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_builder import RunBuilder
+
+from graft.errors import ConfigError, RunError
+from graft.report.compare import compare
+
+
+def exact(folder: Path, task: str) -> float:
+    files = sorted((folder / "samples").glob(f"trained-seed*.{task}.jsonl"))
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return float(np.mean([line["exact"] for line in lines if line["split"] == "eval"]))
+
+
+def test_runs_on_the_same_items_are_compared_in_pairs(build: RunBuilder) -> None:
+    first = build("first", study=False, words=80)
+    second = build("second", study=False, words=80, learning_rate=0.001, rng_seed=5)
+    found = compare([first, second])
+    assert found.columns == ("", "first", "second")
+    assert found.settings == {"train.learning_rate": ("0.003", "0.001")}
+    assert found.rows[0] == ("train.learning_rate", "0.003", "0.001")
+    assert [row[0] for row in found.rows[1:]] == ["count", "position", "spelling"]
+    accuracy = next(a for a in found.accuracies if (a.run, a.task) == ("second", "spelling"))
+    assert accuracy.paired and accuracy.n == 80 and accuracy.seeds == (0, 1)
+    assert accuracy.change.estimate == pytest.approx(exact(second, "spelling") - exact(first, "spelling"))
+    assert accuracy.change.low < accuracy.change.estimate < accuracy.change.high
+    assert len(found.notes) == 1
+
+
+def test_a_run_compared_with_its_copy_changes_nothing(build: RunBuilder) -> None:
+    found = compare([build("first", study=False, words=40), build("copy", study=False, words=40)])
+    assert found.settings == {}
+    assert all(a.change.estimate == a.change.low == a.change.high == 0.0 for a in found.accuracies if a.run == "copy")
+
+
+def test_other_items_are_compared_unpaired_and_the_notes_say_so(build: RunBuilder) -> None:
+    first, second = build("first", study=False, words=80), build("second", study=False, words=80, word_offset=80)
+    found = compare([first, second])
+    pair = compare([first, build("third", study=False, words=80, rng_seed=3)])
+    accuracy = next(a for a in found.accuracies if (a.run, a.task) == ("second", "count"))
+    assert not accuracy.paired
+    assert any("count, second: the items differ from those of first" in note for note in found.notes)
+    paired = next(a for a in pair.accuracies if (a.run, a.task) == ("third", "count"))
+    assert accuracy.change.high - accuracy.change.low > paired.change.high - paired.change.low
+
+
+def test_other_seeds_are_averaged_and_the_notes_say_so(build: RunBuilder) -> None:
+    found = compare([build("first", study=False, words=60), build("second", study=False, words=60, seeds=(0, 1, 2))])
+    assert any("second: the seeds differ" in note for note in found.notes)
+    assert all(accuracy.change.defined for accuracy in found.accuracies if accuracy.run == "second")
+
+
+def test_a_task_that_one_run_lacks_is_a_dash_with_its_reason(build: RunBuilder) -> None:
+    first, second = build("first", study=False, words=40), build("second", study=False, words=40)
+    for path in (second / "samples").glob("trained-*.count.jsonl"):
+        path.unlink()
+    found = compare([first, second])
+    assert next(row for row in found.rows if row[0] == "count")[2] == "–"
+    assert "count, second: the trained arm was not scored on this task." in found.notes
+
+
+def test_a_comparison_is_plain_json(build: RunBuilder) -> None:
+    found = compare([build("first", study=False, words=40), build("second", study=False, words=40)])
+    value = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert value["accuracies"][0]["change"]["estimate"] is None
+    assert value["accuracies"][0]["change"]["reason"] == "this is the first run"
+
+
+def test_fewer_than_two_runs_or_one_run_twice_is_refused(build: RunBuilder) -> None:
+    run = build("only", study=False, words=20)
+    with pytest.raises(ConfigError, match="at least 2 runs, but got 1"):
+        compare([run])
+    with pytest.raises(ConfigError, match="only more than once"):
+        compare([run, run])
+    with pytest.raises(RunError, match="nowhere"):
+        compare([run, run.parent / "nowhere"])

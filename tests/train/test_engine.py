@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import toy_model
+
+from graft.errors import ConfigError, TrainError
+from graft.models.adapters import add_lora
+from graft.models.forward import answer_logits, pad_rows
+from graft.runs.files import MARKER
+from graft.train.engine import Plan, StepReport, by_budget, fit
+from graft.types import TokenRow
+
+PAD = 4090
+PLAN = Plan(
+    steps=4, batch_size=6, token_budget=64, learning_rate=1e-2, optimizer="adamw", schedule="linear", warmup_steps=1,
+    weight_decay=0.0, max_grad_norm=1.0, bfloat16=False, seed=0, logging_steps=1, save_steps=None, keep_last=2,
+)  # fmt: skip
+
+
+def some_rows(count: int, seed: int = 0) -> list[TokenRow]:
+    rng = random.Random(seed)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(4000) for _ in range(rng.randint(low, high)))
+
+    return [TokenRow(ids(0 if index % 5 == 0 else 3, 12), (*ids(1, 9), 4093)) for index in range(count)]
+
+
+def plain_gradients(model: torch.nn.Module, rows: list[TokenRow]) -> dict[str, torch.Tensor]:
+    """The textbook way: one padded batch with an attention mask, full logits, mean loss over the trained tokens."""
+    ids_BT, labels_BT = pad_rows(rows, PAD)
+    mask_BT = torch.tensor([[1] * len(row) + [0] * (ids_BT.shape[1] - len(row)) for row in rows])
+    logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT).logits
+    loss = torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten())
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def engine_gradients(model: torch.nn.Module, rows: list[TokenRow], budget: int) -> dict[str, torch.Tensor]:
+    trained = sum(int((pad_rows(group, PAD)[1] != -100).sum()) for group in by_budget(rows, budget))
+    for group in by_budget(rows, budget):
+        logits_NV, targets_N = answer_logits(model, *pad_rows(group, PAD))
+        (torch.nn.functional.cross_entropy(logits_NV, targets_N, reduction="sum") / trained).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "llama", "gpt2", "qwen3-moe"])
+@pytest.mark.parametrize("budget", [1, 40, 10_000])
+def test_the_layout_of_a_step_never_changes_its_gradient(architecture: str, budget: int) -> None:
+    rows = some_rows(12)
+    plain = plain_gradients(toy_model(architecture), rows)
+    ours = engine_gradients(toy_model(architecture), rows, budget)
+    assert plain.keys() == ours.keys()
+    for name, gradient in plain.items():
+        error = (gradient - ours[name]).norm() / gradient.norm().clamp_min(1e-12)
+        assert error < 1e-5, name
+
+
+def test_one_step_of_the_engine_is_one_step_of_plain_adamw(tmp_path: Path) -> None:
+    rows = some_rows(6)
+    plan = replace(PLAN, steps=1, warmup_steps=0, schedule="constant", max_grad_norm=1e9)
+    trained = toy_model()
+    fit(trained, rows, plan, pad_id=PAD, folder=tmp_path)
+    reference = toy_model()
+    plain_gradients(reference, rows)
+    torch.optim.AdamW(reference.parameters(), lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=0.0).step()
+    for (name, ours), theirs in zip(trained.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_micro_batches_keep_every_row_and_respect_the_budget() -> None:
+    rows = some_rows(50)
+    groups = by_budget(rows, 60)
+    assert sorted(map(hash, (row for group in groups for row in group))) == sorted(map(hash, rows))
+    assert all(len(group) * max(map(len, group)) <= 60 for group in groups if len(group) > 1)
+
+
+def test_only_the_completion_and_its_end_carry_loss() -> None:
+    _, labels = pad_rows([TokenRow((5, 6, 7), (8, 4093)), TokenRow((), (1, 2, 3))], PAD)
+    assert labels.tolist() == [[-100, -100, -100, 8, 4093], [-100, 2, 3, -100, -100]]
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    first, second = toy_model(), toy_model()
+    for number, model in enumerate((first, second)):
+        fit(model, some_rows(24), PLAN, pad_id=PAD, folder=tmp_path / str(number))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_training_on_few_rows_learns_them(tmp_path: Path) -> None:
+    reports: list[StepReport] = []
+    rows = some_rows(6) * 30
+    model = toy_model()
+    result = fit(model, rows, replace(PLAN, steps=30), pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    assert reports[-1].loss < 0.3 * reports[0].loss
+    assert (result.steps, result.tokens) == (30, sum(map(len, rows)))
+    assert not model.training
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adamw_torch"])
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_training_cut_short_ends_in_the_same_weights_when_continued(
+    tmp_path: Path, optimizer: str, adapted: bool
+) -> None:
+    def model() -> torch.nn.Module:
+        toy = toy_model()
+        return add_lora(toy, r=4, alpha=8, dropout=0.1, targets="all-linear", seed=0) if adapted else toy
+
+    plan = replace(PLAN, steps=6, save_steps=2, optimizer=optimizer)
+    rows = some_rows(36)
+    whole, begun, continued = model(), model(), model()
+    fit(whole, rows, plan, pad_id=PAD, folder=tmp_path / "whole")
+
+    def stop_at(step: int) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(begun, rows, plan, pad_id=PAD, folder=tmp_path / "cut", on_step=stop_at)
+    (tmp_path / "cut" / "checkpoint-9").mkdir()  # a checkpoint that was being written: no marker, never resumed from
+    steps: list[int] = []
+    fit(continued, rows, plan, pad_id=PAD, folder=tmp_path / "cut", on_step=steps.append)
+    assert steps == [5, 6]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), continued.parameters(), strict=True))
+
+
+def test_only_complete_checkpoints_carry_the_marker(tmp_path: Path) -> None:
+    fit(toy_model(), some_rows(24), replace(PLAN, save_steps=1), pad_id=PAD, folder=tmp_path)
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint-*") if (path / MARKER).is_file())
+    assert kept == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
+    model = toy_model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(TrainError, match=r"loss became nan at step 1.*lower train\.learning_rate"):
+        fit(model, some_rows(24), PLAN, pad_id=PAD, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adamv"}, r"train\.optimizer is 'adamv'.*Did you mean 'adamw'"),
+        ({"schedule": "linaer"}, r"train\.schedule is 'linaer'.*Did you mean 'linear'"),
+    ],
+)
+def test_an_unknown_name_lists_the_choices(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(toy_model(), some_rows(24), replace(PLAN, **change), pad_id=PAD, folder=tmp_path)
+
+
+def test_a_wrong_number_of_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="4 steps need 24 rows, but got 23"):
+        fit(toy_model(), some_rows(23), PLAN, pad_id=PAD, folder=tmp_path)
