@@ -14,7 +14,8 @@ test: $(INSTALLED)  ## the default tests
 	$(BIN)/pytest -n 2
 
 test-all: $(INSTALLED)  ## the slow tests too
-	$(BIN)/pytest -n 2 --slow
+	$(BIN)/pytest -n 2
+	$(BIN)/pytest --slow -m slow
 
 check: $(INSTALLED)  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -62,7 +62,8 @@ def cli_page() -> str:
         "you can mend, 130 after Ctrl-C.",
     ]
     for context in contexts():
-        parts += [f"{'#' * min(3, context.command_path.count(' ') + 2)} {context.command_path}", _block(context.command.get_help(context))]
+        marks = "#" * min(3, context.command_path.count(" ") + 2)
+        parts += [f"{marks} {context.command_path}", _block(context.command.get_help(context))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -89,7 +89,7 @@ class RunBuilder:
                 label = arm if seed is None else f"{arm}-seed{seed}"
                 write_samples(folder / "samples" / f"{label}.{task}.jsonl", lines)
                 rows += [
-                    _result(lines, arm, seed, task, split) for split in ("eval", "seen") if seen or split == "eval"
+                    _result(lines, label, seed, task, split) for split in ("eval", "seen") if seen or split == "eval"
                 ]
                 exact.setdefault(arm, []).append(np.array([line["exact"] for line in lines if line["split"] == "eval"]))
             clusters = np.array([item["word"] for item in items_of if item["split"] == "eval"])

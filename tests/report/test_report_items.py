@@ -48,8 +48,11 @@ def test_without_a_base_items_are_right_or_wrong(build: RunBuilder) -> None:
     assert [group.outcome for group in browse(load(folder))[0].groups] == ["wrong", "right"]
 
 
-@pytest.mark.parametrize(("text", "shown"), [("a\x00b", "a\\u0000b"), ("\u202eabc", "\\u202eabc"), ("é\n字", "é\n字")])
-def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\x00b", "a\\u0000b"), ("\u202eabc", "\\u202eabc"), ("é\n字", "é\n字"), (" \n", "␣\\n"), ("", "")],
+)
+def test_control_characters_and_bare_white_space_are_spelled_out(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 

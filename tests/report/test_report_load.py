@@ -20,25 +20,37 @@ def test_a_complete_run_is_read(example: Path) -> None:
     assert files.setting("train.no_such", "x") == "x"
 
 
-def test_every_file_may_be_missing(example: Path, tmp_path: Path) -> None:
-    for place in (
-        "recipe.yaml",
-        "run.json",
-        "provenance.json",
-        "audit.json",
-        "forecast.json",
-        "metrics.jsonl",
-        "samples",
-        "results.json",
-        "verdict.json",
-    ):
+FILES = (
+    "recipe.yaml",
+    "run.json",
+    "provenance.json",
+    "audit.json",
+    "forecast.json",
+    "metrics.jsonl",
+    "samples",
+    "results.json",
+    "verdict.json",
+)
+
+
+def test_every_file_may_be_missing(build: RunBuilder, tmp_path: Path) -> None:
+    complete = build(words=20, seeds=(0,), study=False, seen=0)
+    for place in FILES:
         folder = tmp_path / place
-        shutil.copytree(example, folder)
+        shutil.copytree(complete, folder)
         target = folder / place
         shutil.rmtree(target) if target.is_dir() else target.unlink()
         assert "</html>" in write_report(folder).read_text()
-    (tmp_path / "empty").mkdir()
-    assert "This run holds no scores yet." in write_report(tmp_path / "empty").read_text()
+
+
+def test_a_verdict_without_the_scores_behind_it_is_still_shown(example: Path, tmp_path: Path) -> None:
+    shutil.copy(example / "verdict.json", tmp_path)
+    text = write_report(tmp_path).read_text()
+    assert 'id="table-results"' in text and 'id="seeds"' in text and 'id="scores"' not in text
+
+
+def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    assert "This run holds no scores yet." in write_report(tmp_path).read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from graft.report.numbers import number, p_value, percent, points, points_with_interval
+from graft.report.numbers import level, level_order, number, p_value, percent, points, points_with_interval
 from graft.stats.intervals import Interval, undefined
 
 
@@ -37,3 +37,8 @@ def test_numbers_of_any_kind_are_printed() -> None:
         "–",
         "x",
     ]
+
+
+def test_levels_are_ordered_by_number_and_named_in_words() -> None:
+    assert sorted(["12", "4", "3+", "hyphen", "10"], key=level_order) == ["3+", "4", "10", "12", "hyphen"]
+    assert [level(value) for value in ("True", "False", "2")] == ["yes", "no", "2"]

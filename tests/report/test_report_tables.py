@@ -37,7 +37,11 @@ def test_a_run_without_a_study_shows_what_was_measured(build: RunBuilder) -> Non
     folder = build(study=False, words=60, hostile=False)
     row = by_name(main_table(load(folder)))["spelling"]
     stored = json.loads((folder / "results.json").read_text())["rows"]
-    own = [r["exact"] for r in stored if (r["task"], r["arm"], r["split"]) == ("spelling", "trained", "eval")]
+    own = [
+        r["exact"]
+        for r in stored
+        if (r["task"], r["arm"], r["split"]) == ("spelling", f"trained-seed{r['seed']}", "eval")
+    ]
     base = [r["exact"] for r in stored if (r["task"], r["arm"], r["split"]) == ("spelling", "base", "eval")]
     assert row["Trained"].text == percent(sum(own) / 2)
     assert row["Trained − base"].text == points(sum(own) / 2 - base[0])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
+from io import StringIO
 from typing import Any
 
 import click
 
 from graft.cli.text import printable
 
-PIPE_WIDTH = 200
-"""Columns of a table that goes to a file or a pipe, where nothing should be cut."""
+PIPE_WIDTH = 1000
+"""Columns of a table that goes to a file or a pipe, where nothing should be wrapped."""
+
+_NUMBER = re.compile(r"[-+−–\d.,%\s\[\]()]*|nan")
 
 
 def print_json(value: object) -> None:
@@ -38,12 +42,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, title in enumerate(columns):
-        numeric = all(_numeric(row[index]) for row in rows) and bool(rows)
+        numeric = all(_NUMBER.fullmatch(row[index]) for row in rows) and bool(rows)
         table.add_column(Text(title), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False).print(table)
-
-
-def _numeric(cell: str) -> bool:
-    return not cell or cell[0] in "0123456789+-−–[." or cell in ("nan", "NaN")
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    text = StringIO()
+    Console(file=text, width=PIPE_WIDTH, highlight=False).print(table)
+    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip()))

@@ -35,18 +35,18 @@ def report_command(common: Common, run: str) -> None:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", shell_complete=complete_runs)
 @click.pass_obj
 def compare_command(common: Common, runs: tuple[str, ...]) -> None:
-    """Compare runs with intervals and corrected p-values."""
+    """Compare runs: the settings that differ, and the trained arm's accuracy with its change to the first run."""
     if len(runs) < 2:
         raise click.UsageError(f"graft compare needs at least two runs, but got {len(runs)}.")
     from graft.cli.lookup import find_run
 
     found = [find_run(name, common.runs_folder) for name in runs]
-    from graft.pipeline.run import compare
+    from graft.report.compare import compare
 
     comparison = compare(found)
     if common.json:
         print_json(comparison.to_json())
         return
-    print_table(comparison.table.columns, comparison.table.rows)
-    for line in (comparison.headline, *comparison.notes):
+    print_table(comparison.columns, comparison.rows)
+    for line in comparison.notes:
         click.echo(printable(line))

@@ -98,11 +98,6 @@ def plain_default(setting: Setting) -> str:
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a recipe, for completion and checks in editors."""
     schema = Recipe.model_json_schema(mode="validation")
-    sources = schema["$defs"]["DataSection"]["properties"]["train"]
-    # The schema's short form, a bare task name, lives in a validator, which pydantic's generator cannot see.
-    as_list = {key: sources.pop(key) for key in ("type", "items", "minItems") if key in sources}
-    if as_list:
-        sources["anyOf"] = [{"type": "string"}, as_list]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Graft recipe"}
 
 

@@ -18,7 +18,7 @@ NonNegative = Annotated[int, Field(ge=0)]
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values never change, docstrings are the documentation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelSection(Section):
@@ -67,9 +67,11 @@ def _one_source(value: Any) -> Any:
 class DataSection(Section):
     """What is trained."""
 
-    train: Annotated[tuple[TrainSource, ...], BeforeValidator(_one_source), Field(min_length=1)] = (
-        TrainSource(task="spelling"),
-    )
+    train: Annotated[
+        tuple[TrainSource, ...],
+        BeforeValidator(_one_source, json_schema_input_type=str | tuple[TrainSource, ...]),
+        Field(min_length=1),
+    ] = (TrainSource(task="spelling"),)
     """Training sources with their rates; a bare task name means that task alone."""
 
     corpus: tuple[Path, ...] = ()

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+CHUNK = 4096
+"""Texts tokenised at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Token rows with the examples that were too long to be among them.
@@ -81,4 +85,6 @@ def word_pieces(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example])
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[tuple[int, ...]]:
-    return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    """Tokenise in chunks: a tokenizer's raw output takes kilobytes per text."""
+    chunks = (texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK))
+    return [tuple(ids) for chunk in chunks for ids in tokenizer(chunk, add_special_tokens=False)["input_ids"]]

@@ -11,12 +11,11 @@ from graft.config.naming import run_name
 from graft.data.chat import render_prompt
 from graft.data.tokens import encode
 from graft.pipeline.branches import branch_examples, branches
-from graft.pipeline.lab import Lab, forecast, prepare
+from graft.pipeline.lab import Lab, detectable, forecast, prepare
 from graft.pipeline.outcome import Table, now
 from graft.pipeline.validate import validate
 from graft.stats.study import CONFIRMATORY_SEEDS
 
-PERCENT = 100.0
 SAMPLE_ROWS = 256
 """Training rows that are tokenised to forecast the whole."""
 
@@ -59,8 +58,7 @@ def check(resolved: Resolved) -> CheckResult:
 
 
 def _task_row(name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    detectable = f"{PERCENT * facts['smallest_detectable']:.1f} points"
-    return name, "yes" if facts["trained"] else "no", f"{facts['items']:,}", detectable
+    return name, "yes" if facts["trained"] else "no", f"{facts['items']:,}", detectable(facts)
 
 
 def _plan(lab: Lab) -> tuple[str, ...]:

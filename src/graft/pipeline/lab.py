@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,12 @@ def forecast(lab: Lab) -> dict[str, Any]:
         "steps": lab.steps,
         "note": f"two-sided alpha {study.alpha:g}, power 80%, {UNKNOWN_DISCORDANCE:.0%} of the items assumed to change",
     }
+
+
+def detectable(facts: Mapping[str, Any]) -> str:
+    """A task's smallest detectable change in words, or why there is none."""
+    share = facts["smallest_detectable"]
+    return "undefined: too few items" if math.isnan(share) else f"{100 * share:.1f} points"
 
 
 def audit_record(lab: Lab) -> dict[str, Any]:

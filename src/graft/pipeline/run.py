@@ -18,7 +18,7 @@ from graft.errors import ConfigError, RunError
 from graft.models.hardware import accelerator
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.conclude import PERCENT, write_results, write_verdict
-from graft.pipeline.lab import Lab, audit_record, forecast, prepare
+from graft.pipeline.lab import Lab, audit_record, detectable, forecast, prepare
 from graft.pipeline.outcome import Outcome, Table, now
 from graft.pipeline.progress import Progress
 from graft.pipeline.stages import load_branch, score_branch, train_branch
@@ -112,8 +112,7 @@ def _stages(
 def _write_preparation(directory: RunDirectory, resolved: Resolved, lab: Lab, progress: Progress) -> None:
     plan = forecast(lab)
     for task, facts in plan["tasks"].items():
-        detectable = PERCENT * facts["smallest_detectable"]
-        progress.note(f"{task}: {facts['items']} held-out items; smallest detectable change {detectable:.1f} points")
+        progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
     if directory.is_done("prepare"):
         return
     with directory.stage("prepare"):

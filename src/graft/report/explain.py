@@ -16,7 +16,7 @@ ARMS: dict[str, tuple[str, str]] = {
         "beating it proves nothing.",
     ),
     "direct": ("Direct", "Trained on the target task itself: the ceiling that transfer could reach."),
-    "prompted": ("Prompted", "The untouched model, told in the prompt to spell the word first."),
+    "prompted": ("Prompted", "The untouched model, told in the prompt to spell the word first; scored leniently."),
 }
 """Title and one plain sentence for each arm."""
 

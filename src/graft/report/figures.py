@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from graft.report.explain import arm_order, arm_title
 from graft.report.load import EVAL, SEEN, RunFiles
-from graft.report.numbers import level, percent, points
+from graft.report.numbers import level, level_order, percent, points
 from graft.report.svg import BAND, FAINT, INK, draw_panel
 from graft.report.tables import find_contrast, judged_task, mean, of_arm, task_arms
 from graft.stats.study import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast, StratumRow
@@ -159,7 +161,7 @@ def _draw_accuracy(axes: Any, arms: Sequence[ArmAccuracy], trivial: tuple[str, f
 
 def _draw_trivial(axes: Any, name: str, place: float) -> None:
     """A dotted line; only an arrow when the line would stretch the scale until the arms could not be told apart."""
-    low, high = axes.get_xlim()
+    low, high = _at_least(axes.get_xlim())
     room = 0.5 * (high - low)
     text, side = f"{name} {place:.1f}%", "left" if place < (low + high) / 2 else "right"
     if low - room <= place <= high + room:
@@ -205,8 +207,9 @@ def _draw_loss(axes: Any, seeds: Sequence[tuple[str, Sequence[tuple[float, float
         dashes = DASHES[index % len(DASHES)]
         axes.plot(*zip(*pairs, strict=True), color=colour, linestyle=dashes, label=label, linewidth=1.6)
     axes.set(xlabel="step", ylabel="training loss")
+    axes.margins(x=0.02, y=0.1)
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if any(seed for seed, _ in seeds):
         axes.legend(fontsize=11, loc="upper right")
 
@@ -219,7 +222,7 @@ def _strata_chart(files: RunFiles) -> Chart:
     panels = []
     for (task, stratum), rows in groups.items():
         if 2 <= len(rows) <= MAX_LEVELS:
-            ordered = sorted(rows, key=lambda row: _level_order(row.level))
+            ordered = sorted(rows, key=lambda row: level_order(row.level))
             title = f"{task} by {stratum.replace('_', ' ')}"
             parts = [f"{level(row.level)}: {percent(row.before)} to {percent(row.after)}" for row in ordered]
             label = f"{title}, base to trained: {'; '.join(parts)}"
@@ -238,12 +241,8 @@ def _draw_levels(axes: Any, rows: Sequence[StratumRow]) -> None:
     axes.set_xticks(places, [level(row.level) for row in rows], rotation=0 if short else 40)
     axes.set_ylabel("exact match, %")
     axes.margins(x=0.08, y=0.12)
+    axes.set_ylim(_at_least(axes.get_ylim()))
     axes.legend(fontsize=11, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0)
-
-
-def _level_order(level: str) -> tuple[float, str]:
-    match = re.match(r"[-+]?\d+(\.\d+)?", level)
-    return (float(match[0]) if match else math.inf, level)
 
 
 def _phrasing_chart(files: RunFiles) -> Chart:
@@ -307,6 +306,7 @@ def _draw_dots(axes: Any, groups: Sequence[str], values: Mapping[str, Mapping[st
     for line in range(1, len(groups)):
         axes.axhline(line - 0.5, color=FAINT, linewidth=0.6)
     axes.margins(x=0.08)
+    axes.set_xlim(_at_least(axes.get_xlim()))
     place_above = {"loc": "lower center", "bbox_to_anchor": (0.4, 1.0), "borderaxespad": 0.2}
     axes.legend(fontsize=11, ncols=3, handletextpad=0.1, columnspacing=0.9, **place_above)
 
@@ -328,6 +328,12 @@ def _wrap(name: str, width: int = 18) -> str:
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(line if len(line) <= width + 4 else f"{line[: width + 3]}…" for line in lines[:3])
+
+
+def _at_least(ends: tuple[float, float], span: float = 2.0) -> tuple[float, float]:
+    """Widen a scale in percent that would magnify nothing."""
+    room = max(0.0, span - (ends[1] - ends[0])) / 2
+    return (ends[0] - room, ends[1] + room)
 
 
 def _style(arm: str) -> tuple[str, str]:

@@ -118,8 +118,8 @@ def _arms(files: RunFiles) -> list[str]:
 
 
 def _command(files: RunFiles) -> str:
-    folder = str(files.setting("runs", "runs"))
-    return f"graft run {folder}/{files.name}/recipe.yaml" if files.recipe_text else ""
+    folder = Path(str(files.setting("runs", "."))) / files.name
+    return f"graft run {folder / 'recipe.yaml'}" if files.recipe_text else ""
 
 
 def _environment() -> Environment:

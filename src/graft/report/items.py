@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from graft.config.schema import ReportSection
 from graft.report.explain import arm_order, arm_title
 from graft.report.load import Reply, RunFiles, first_seed
 from graft.report.numbers import number
@@ -74,7 +75,7 @@ class TaskItems:
 
 def browse(files: RunFiles) -> tuple[TaskItems, ...]:
     """Choose and prepare the items of every task, at most `report.items` of the recipe for each."""
-    limit = int(files.setting("report.items", 120))
+    limit = int(files.setting("report.items", ReportSection().items))
     order = [*files.tasks, *(task for task in files.replies if task not in files.tasks)]
     return tuple(_task_items(files, task, files.replies[task], limit) for task in order if files.replies.get(task))
 
@@ -154,11 +155,15 @@ def _show(anchor: str, outcome: str, replies: Sequence[tuple[str, Reply | None]]
 def _scores(reply: Reply) -> str:
     flags = [("exact", reply.exact), ("strict", reply.strict), ("lenient", reply.lenient), ("parsed", reply.parsed)]
     words = [name if value else f"not {name}" for name, value in flags if value is not None]
+    if reply.finished is False:
+        words.append("cut at the token limit")
     return ", ".join([*words, *(f"{name.replace('_', ' ')} {number(value)}" for name, value in reply.details.items())])
 
 
 def visible(text: str) -> str:
-    """Text as a page can show it: control characters spelled out, and cut when very long."""
+    """Text as a page can show it: control characters and bare white space spelled out, and cut when very long."""
+    if text and not text.strip(" \n\t"):
+        text = text.replace(" ", "␣").replace("\n", "\\n").replace("\t", "\\t")
     shown = "".join(char if char in "\n\t" or char.isprintable() else f"\\u{ord(char):04x}" for char in text)
     if len(shown) <= MAX_CHARACTERS:
         return shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ EVAL, SEEN = "eval", "seen"
 SHOWN_ARMS = ("base", "trained", "format")
 """The arms whose replies are read for browsing."""
 
+_SEED = re.compile(r"-seed\d+$")
 _SAMPLES = re.compile(r"(?P<arm>.+?)(?:-seed(?P<seed>\d+))?\.(?P<task>[^.]+)\.jsonl")
 
 
@@ -96,6 +97,7 @@ class Reply:
     strict: bool | None = None
     lenient: bool | None = None
     parsed: bool | None = None
+    finished: bool | None = None
     answer: str | None = None
     details: Mapping[str, float] = field(default_factory=dict)
     strata: Mapping[str, Any] = field(default_factory=dict)
@@ -212,7 +214,7 @@ def load(run: RunDirectory | Path | str) -> RunFiles:
         audit=_read_object(path / "audit.json"),
         forecast=_read_object(path / "forecast.json"),
         metrics=_read_metrics(path / "metrics.jsonl"),
-        results=decode(Results, _read_object(path / "results.json"), str(path / "results.json")),
+        results=_read_results(path / "results.json"),
         conclusion=decode(Conclusion, _read_object(path / "verdict.json"), str(path / "verdict.json")),
         samples=files,
         replies=_read_shown(files),
@@ -275,6 +277,13 @@ def _read_shown(files: Sequence[SamplesFile]) -> dict[str, dict[str, tuple[Reply
                 kept = tuple(reply for reply in read_replies(file.path) if reply.split == EVAL)
                 shown.setdefault(task, {})[arm] = kept
     return shown
+
+
+def _read_results(path: Path) -> Results:
+    """The seed has a field of its own, so it is taken off the arm's label (``trained-seed0``)."""
+    results = decode(Results, _read_object(path), str(path))
+    rows = tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in results.rows)
+    return Results(rows, results.baselines)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from graft.report.explain import arm_order, arm_title
 from graft.report.load import EVAL, NAN, SEEN, ResultRow, RunFiles
-from graft.report.numbers import DASH, level, number, p_value, percent, points, points_with_interval
+from graft.report.numbers import DASH, level, level_order, number, p_value, percent, points, points_with_interval
 from graft.report.tables import Cell, Table, judged_task, mean, of_arm, percent_cell
 from graft.stats.study import BASE, FORMAT, TRAINED, StratumRow
 
@@ -121,7 +121,10 @@ def strata_tables(files: RunFiles) -> tuple[Table, ...]:
     columns = ("Stratum", "Level", "Items", "Words", "Base", "Trained", "Change", "p", "p (BH)")
     tables = []
     for task in dict.fromkeys(row.task for row in files.conclusion.strata):
-        rows = tuple(_stratum_cells(row) for row in files.conclusion.strata if row.task == task)
+        own = [row for row in files.conclusion.strata if row.task == task]
+        places = {name: place for place, name in enumerate(dict.fromkeys(row.stratum for row in own))}
+        own.sort(key=lambda row: (places[row.stratum], level_order(row.level)))
+        rows = tuple(_stratum_cells(row) for row in own)
         caption = f"{task}: exploratory changes by stratum (points, 95% interval; p corrected by Benjamini–Hochberg)"
         tables.append(Table(f"strata-{task}", caption, columns, rows))
     return tuple(tables)

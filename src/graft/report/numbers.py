@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from graft.stats.intervals import Interval
 
@@ -56,6 +57,12 @@ def p_value(p: float) -> str:
 def level(value: str) -> str:
     """A stratum's level in words: the truth values are stored as Python prints them."""
     return {"True": "yes", "False": "no"}.get(value, value)
+
+
+def level_order(value: str) -> tuple[float, str]:
+    """Sort key of a stratum's levels: by their leading number, the others after them by name."""
+    match = re.match(r"[-+]?\d+(\.\d+)?", value)
+    return (float(match[0]) if match else math.inf, value)
 
 
 def number(value: object) -> str:

@@ -100,7 +100,8 @@ def main_table(files: RunFiles) -> Table:
     for task in files.tasks:
         judged = judged_task(files, task)
         rows.append(_judged_row(judged) if judged else _measured_row(files, task))
-    caption = "Accuracy by task on held-out words (exact match), and changes in points with 95% intervals"
+    kind = "with 95% intervals" if files.study else "without intervals, since no study was made"
+    caption = f"Accuracy by task on held-out words (exact match), and changes in points {kind}"
     return Table("results", caption, columns, tuple(rows))
 
 

@@ -42,7 +42,8 @@ PROMPT_WORDS: Final = (
     "contains copy count counting do does down else end ends find first for from give has have how hyphens if in into "
     "is it its join last length letter letters list long look many me name no nothing number occur occurs of often "
     "once one only or order out place please position put read repeat say separated show some spaces spell spelled "
-    "spelling start starts tell that the them there time times together turn used what which with word words write yes you"
+    "spelling start starts tell that the them there time times together turn used what which with word words write yes "
+    "you"
 )
 """Words of the instructions, so that prompts are short in tokens; also with a capital, at the start of a line."""
 

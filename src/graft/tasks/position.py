@@ -48,7 +48,7 @@ _TRAIN_END = (
     "Tell me the {nth} letter of {word}, counting from the end.",
 )
 _HELDOUT = (
-    "Which letter is the {nth} one in {word}?",
+    "Which letter of {word} is the {nth} one?",
     "Look at {word} and tell me its {nth} letter.",
     "In {word}, what is the letter at position {number}?",
 )

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from transformers.trainer_callback import TrainerControl, TrainerState
 
 
+SHORTEST_SHARE = 0.7
+"""A row shorter than this share of a micro-batch's longest begins a new one: chats are not padded to prose."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything `fit` needs to know beside the model and the rows.
@@ -124,7 +128,7 @@ def fit(
     on_report: Callable[[StepReport], None] = lambda report: None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> FitResult:
-    """Train what is trainable of the model, in place, from the newest complete checkpoint in ``folder`` if there is one.
+    """Train what is trainable of the model, in place, from the newest complete checkpoint in ``folder`` if any.
 
     Args:
         model: a causal language model, with or without adapters.
@@ -190,13 +194,14 @@ class _Collator:
 
 
 def by_budget(rows: Sequence[TokenRow], token_budget: int) -> list[list[TokenRow]]:
-    """Cut rows, longest first, into groups of at most ``token_budget`` tokens with padding.
+    """Cut rows, longest first, into groups of at most ``token_budget`` tokens with padding and of similar length.
 
     Longest first, so that the largest micro-batch comes at once and running out of memory shows at the first step.
     """
     groups: list[list[TokenRow]] = []
     for row in sorted(rows, key=len, reverse=True):
-        if groups and (len(groups[-1]) + 1) * len(groups[-1][0]) <= token_budget:
+        fits = bool(groups) and (len(groups[-1]) + 1) * len(groups[-1][0]) <= token_budget
+        if fits and len(row) >= SHORTEST_SHARE * len(groups[-1][0]):
             groups[-1].append(row)
         else:
             groups.append([row])

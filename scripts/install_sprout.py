@@ -1,0 +1,78 @@
+"""Put a model trained by recipes/sprout/model.yaml into the package: ``python scripts/install_sprout.py runs/NAME``.
+
+Writes the weights in bfloat16 and the model card with what the run measured after training. The card's numbers are of
+the float32 weights; score the installed model with ``graft eval sprout`` and compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from graft import sprout, tasks
+from graft.models.loading import load_model
+from graft.runs.files import read_json, write_text
+
+MOST_BYTES = 12 * 2**20
+CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+# Sprout
+
+The model that ships with Graft: Qwen3 architecture, {parameters:,} parameters, a byte-level BPE of 4,096 entries, a
+chat template with a thinking switch. It answers short questions about the letters of English words, partly right: a base for
+experiments, not an assistant. It has no knowledge to speak of and no safety training.
+
+Trained from random weights by `recipes/sprout/model.yaml` on {tokens:,} tokens of word-task chats and public-domain
+prose (*Alice's Adventures in Wonderland*, *Pride and Prejudice*) in {minutes:.0f} minutes on {cpu}, {threads} cores.
+The chats ask about words of the packaged pool `base` and made-up words only: none that an experiment trains or scores.
+
+Measured after training: greedy exact match, held-out words in held-out phrasings, n = {items:,} items per task.
+
+| task | exact match | best trivial answer |
+| --- | --- | --- |
+{rows}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the run directory")
+    run = parser.parse_args().run
+    model = load_model(str(run / "checkpoints" / "trained-seed0" / "final"), device="cpu", dtype="float32")
+    model.to(torch.bfloat16).save_pretrained(sprout.path())
+    size = sum(path.stat().st_size for path in sprout.path().glob("*") if path.is_file())
+    if size > MOST_BYTES:
+        raise SystemExit(f"{sprout.path()} holds {size:,} bytes, more than the {MOST_BYTES:,} that may ship")
+    write_text(sprout.path() / "README.md", card(run))
+    print(f"{sprout.path()}: {size:,} bytes")
+
+
+def card(run: Path) -> str:
+    results, provenance = read_json(run / "results.json"), read_json(run / "provenance.json")
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    trained = next(line for line in reversed(metrics) if line.get("event") == "trained")
+    scored = {row["task"]: row for row in results["rows"] if row["split"] == "eval"}
+    rows = [
+        f"| {name} | {row['exact']:.1%} | {max(results['baselines'][name].values()):.1%} |"
+        for name, row in ((name, scored[name]) for name in tasks.names() if name in scored)
+    ]
+    return CARD.format(
+        parameters=trained["parameters_total"],
+        tokens=trained["tokens"],
+        minutes=trained["seconds"] / 60,
+        cpu=provenance["hardware"]["cpu"],
+        threads=torch.get_num_threads(),
+        items=max(row["n"] for row in scored.values()),
+        rows="\n".join(rows),
+    )
+
+
+if __name__ == "__main__":
+    main()

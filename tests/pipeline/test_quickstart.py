@@ -1,0 +1,90 @@
+"""The quick start, offline: any attempt to leave this machine fails the run and is reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GUARDED = """
+import socket, sys
+
+def loopback(address):
+    return not isinstance(address, tuple) or address[0] in ("localhost", "::1") or str(address[0]).startswith("127.")
+
+def guarded(original):
+    def connect(self, address):
+        if not loopback(address):
+            print(f"BLOCKED {address}", file=sys.stderr)
+            raise OSError(f"a test forbids leaving this machine: {address}")
+        return original(self, address)
+    return connect
+
+def lookup(host, *args, _original=socket.getaddrinfo, **kwargs):
+    if host is not None and not loopback((host,)):
+        print(f"BLOCKED {host}", file=sys.stderr)
+        raise OSError(f"a test forbids looking up {host}")
+    return _original(host, *args, **kwargs)
+
+for name in ("connect", "connect_ex"):
+    setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+socket.getaddrinfo = lookup
+
+from graft.cli.main import main
+main()
+"""
+
+
+def quickstart(runs: Path, *overrides: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    command = ["--json", "run", "recipes/quickstart.yaml", f"runs={runs}", *overrides]
+    environment = {**os.environ, "GRAFT_OFFLINE": "1"}
+    environment.pop("OMP_NUM_THREADS", None)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    return done, time.monotonic() - started
+
+
+def test_the_guard_really_blocks() -> None:
+    code = GUARDED.replace("main()", "").replace("from graft.cli.main import ", "")
+    code += "\nsocket.create_connection(('192.0.2.1', 80), timeout=2)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "BLOCKED" in done.stderr
+
+
+def test_a_short_quick_start_never_leaves_the_machine(tmp_path: Path) -> None:
+    short = ("train.max_steps=3", "eval.items=90", "eval.seen_items=30", "words.train=400", "study.resamples=1000")
+    done, _ = quickstart(tmp_path, *short)
+    assert done.returncode == 0, done.stderr
+    assert "BLOCKED" not in done.stderr
+    outcome = json.loads(done.stdout)
+    assert Path(outcome["report"]).is_file()
+    assert [row["Task"] for row in outcome["table"]] == ["spelling", "position", "count"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_whole_quick_start_teaches_spelling_and_ends_in_a_verdict(tmp_path: Path) -> None:
+    done, seconds = quickstart(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "BLOCKED" not in done.stderr
+    (folder,) = tmp_path.iterdir()
+    study = json.loads((folder / "verdict.json").read_text())["study"]
+    assert study["trained"]["passed"], "spelling was not learned"
+    assert study["trained"]["contrasts"][0]["change"]["estimate"] > 0.03
+    assert study["exploratory"]
+    assert {target["task"]: target["verdict"] for target in study["targets"]}.keys() == {"position", "count"}
+    assert seconds < 480, f"the quick start took {seconds:.0f} s; 240 s is the promise on two free cores"
