@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test test-all check docs install clean
+.PHONY: quickstart test test-slow check docs install clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: $(INSTALLED)  ## install and run the whole road once: train, measure, judge, report
@@ -13,8 +13,7 @@ quickstart: $(INSTALLED)  ## install and run the whole road once: train, measure
 test: $(INSTALLED)  ## the default tests
 	$(BIN)/pytest -n 2
 
-test-all: $(INSTALLED)  ## the slow tests too
-	$(BIN)/pytest -n 2
+test-slow: $(INSTALLED)  ## the tests that take minutes, the whole quick start among them
 	$(BIN)/pytest --slow -m slow
 
 check: $(INSTALLED)  ## style, types, import contracts

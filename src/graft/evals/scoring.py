@@ -60,20 +60,27 @@ def score_items(
     max_new_tokens: int,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> list[dict[str, Any]]:
-    """Score every item: exact match in one pass, then the generated reply by the task's own scorer.
+    """Score every item: exact match in one pass, then the greedy reply by the task's own scorer.
+
+    Where exact match holds, the greedy reply is the gold answer by definition, so only the other items are generated.
 
     Returns:
         One JSON-ready record per item, in order: prompt, gold, reply, token ids, scores and strata.
     """
     exact = exact_match(model, items.rows, pad_id=int(tokenizer.pad_token_id), batch_size=batch_size)
-    replies = generate(
+    on_batch(sum(exact))
+    missed = [index for index, right in enumerate(exact) if not right]
+    generated = generate(
         model,
         tokenizer,
-        [row.prompt for row in items.rows],
+        [items.rows[index].prompt for index in missed],
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         on_batch=on_batch,
     )
+    replies = [Completion(e.gold, row.completion) for e, row in zip(items.examples, items.rows, strict=True)]
+    for index, reply in zip(missed, generated, strict=True):
+        replies[index] = reply
     return [_record(tokenizer, items, index, exact[index], reply) for index, reply in enumerate(replies)]
 
 
@@ -97,6 +104,7 @@ def _record(
         "gold_ids": list(row.completion),
         "reply_ids": list(reply.token_ids),
         "exact": exact,
+        "generated": not exact,
         "strict": score.strict and reply.finished,
         "lenient": score.lenient,
         "parsed": score.parsed,
@@ -119,8 +127,14 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "n": len(records),
         **{flag: fmean(record[flag] for record in records) for flag in flags},
-        "agreement": fmean(record["exact"] == record["strict"] for record in records),
+        "agreement": _agreement(records),
         "reply_tokens": fmean(len(record["reply_ids"]) for record in records),
         "details": {name: fmean(values) for name, values in details.items()},
         "phrasings": {name: fmean(values) for name, values in sorted(phrasings.items())},
     }
+
+
+def _agreement(records: Sequence[Mapping[str, Any]]) -> float:
+    """Share of the generated replies that are wrong in strict form too, as the one-pass score says; NaN without any."""
+    generated = [record for record in records if record["generated"]]
+    return fmean(not record["strict"] for record in generated) if generated else math.nan

@@ -45,7 +45,7 @@ class ResultRow:
         n: items.
         exact: one-pass greedy exact match including the end of turn, the primary score.
         strict, lenient, parsed: the scorer's verdicts on the generated replies.
-        agreement: share of items where ``exact`` and ``strict`` agree.
+        agreement: share of the generated replies that are wrong in strict form too, as ``exact`` says.
         reply_tokens: mean length of a reply in tokens.
         details: the task's further measures, means over items.
         phrasings: accuracy by phrasing.
