@@ -37,7 +37,7 @@ COMMANDS = {
     "train": Entry("run", "Experiments", "Train only, from flags or a recipe."),
     "eval": Entry("run", "Experiments", "Score a run or a model on held-out items."),
     "report": Entry("reports", "Results", "Write the report of a run anew."),
-    "compare": Entry("reports", "Results", "Compare runs with intervals and corrected p-values."),
+    "compare": Entry("reports", "Results", "Compare runs: what differs, and by how much."),
     "runs": Entry("runs", "Results", "List, show and delete runs."),
     "version": Entry("about", "About", "Print the versions of Graft and of what it stands on."),
     "completion": Entry("about", "About", "Print the completion script of a shell."),

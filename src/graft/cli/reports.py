@@ -35,7 +35,10 @@ def report_command(common: Common, run: str) -> None:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", shell_complete=complete_runs)
 @click.pass_obj
 def compare_command(common: Common, runs: tuple[str, ...]) -> None:
-    """Compare runs: the settings that differ, and the trained arm's accuracy with its change to the first run."""
+    """Compare runs: what differs, and by how much.
+
+    Shows the settings that differ, and the trained arm's accuracy with its change to the first run.
+    """
     if len(runs) < 2:
         raise click.UsageError(f"graft compare needs at least two runs, but got {len(runs)}.")
     from graft.cli.lookup import find_run

@@ -46,6 +46,7 @@ def generate(
                 attention_mask=mask.to(model.device),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
+                use_cache=True,
                 temperature=None,
                 top_p=None,
                 top_k=None,

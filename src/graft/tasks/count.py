@@ -42,7 +42,7 @@ _TRAIN = (
 )
 _HELDOUT = (
     "Count how many times the letter {letter} is used in {word}.",
-    "In {word}, how often does {letter} occur?",
+    "How often does {letter} occur in the word {word}?",
     "Tell me the number of {letter}'s in the word {word}.",
 )
 

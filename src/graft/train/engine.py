@@ -157,6 +157,7 @@ def fit(
     )
     trainer.bfloat16 = plan.bfloat16
     trainer.remove_callback(PrinterCallback)
+    cached = model.config.use_cache  # the loop turns it off for good
     started = time.monotonic()
     model.train()
     try:
@@ -164,6 +165,7 @@ def fit(
     except OSError as error:
         raise StorageError(f"cannot write a checkpoint to {folder}: {error.strerror or error}; free space") from error
     finally:
+        model.config.use_cache = cached
         model.eval()
     trained = sum(len(row.completion) - (not row.prompt) for row in rows)
     return FitResult(
