@@ -209,7 +209,7 @@ def test_every_problem_is_listed_in_the_order_of_the_file() -> None:
             "but got 'count' (recipes/x.yaml:2)",
         ),
         ("model:\n  id: null\n", "model.id must be text, but got null (recipes/x.yaml:2)"),
-        ("train:\n  epochs: .nan\n", "train.epochs must be greater than 0, but got nan (recipes/x.yaml:2)"),
+        ("train:\n  epochs: .nan\n", "train.epochs must be a number, but got nan (recipes/x.yaml:2)"),
     ],
 )
 def test_a_broken_rule_says_the_rule_the_value_and_the_place(text: str, said: str) -> None:

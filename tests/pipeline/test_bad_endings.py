@@ -81,7 +81,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path, small_recipe
     code, _, err = finish(process)
     assert code == 130
     assert "Traceback" not in err
-    assert "--resume latest" in err
+    assert "graft run --resume" in err
     (listed,) = list_runs(runs)
     assert listed.status == "interrupted"
 

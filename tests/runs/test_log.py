@@ -11,7 +11,8 @@ from graft.errors import StorageError
 from graft.runs.log import open_log
 
 
-def test_lines_carry_time_zone_level_and_name(tmp_path: Path) -> None:
+def test_lines_carry_time_zone_level_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("graft"), "propagate", False)  # the report of a test must be valid UTF-8
     path = tmp_path / "logs" / "training.log"
     with open_log(path) as logger:
         logger.debug("left out")

@@ -9,7 +9,7 @@ import pytest
 from graft.errors import DataError
 from graft.tasks.count import CountTask
 from graft.tasks.spelling import SEPARATORS, SpellingTask
-from graft.tasks.words.controls import format_control, repeats, shuffled, spell_first
+from graft.tasks.words.controls import shuffled, spell_first
 from graft.tasks.words.pool import Word, WordSets
 from graft.tasks.words.split import package_sets
 from graft.types import Example
@@ -44,14 +44,6 @@ def test_a_word_of_a_length_of_its_own_is_permuted() -> None:
         assert sorted(_letters(example)) == sorted(example.cluster)
 
 
-def test_the_format_control_repeats_the_word_in_the_asked_form() -> None:
-    for before, after in zip(EXAMPLES, format_control(EXAMPLES), strict=True):
-        assert replace(after, gold=before.gold) == before
-        parts = after.gold.split(SEPARATORS[str(before.strata["separator"])])
-        assert parts == [before.cluster] * repeats(before.cluster)
-    assert [repeats(word) for word in ("fig", "straw", "strawberry")] == [2, 2, 5]
-
-
 def test_the_prompted_arm_asks_for_the_spelling_first_and_keeps_the_question() -> None:
     example = next(CountTask(SETS).examples("eval", limit=1, seed=0))
     prompted = spell_first(example)
@@ -61,7 +53,5 @@ def test_the_prompted_arm_asks_for_the_spelling_first_and_keeps_the_question() -
 
 def test_controls_of_another_task_are_refused() -> None:
     examples = list(CountTask(SETS).examples("train", limit=2, seed=0))
-    with pytest.raises(DataError, match="spelling examples, but got count/"):
-        format_control(examples)
     with pytest.raises(DataError, match="spelling examples, but got count/"):
         shuffled(examples, seed=0)

@@ -204,7 +204,7 @@ class StudySection(Section):
     """The experiment around the training: arms, seeds and the decision rule."""
 
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("base", "trained", "format")
-    """`base` untouched; `trained` on `data.train`; `format` same prompts, trivial answers in the same form; `shuffled`
+    """`base` untouched; `trained` on `data.train`; `format` the same prompts, answered by the base itself; `shuffled`
     another word's letters; `direct` on each target task itself (the ceiling); `prompted` base told to spell first."""
 
     seeds: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0,)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graft.config.schema import Arm, Recipe
 from graft.data.sources import Source, training_examples
-from graft.tasks.words.controls import format_control, shuffled
+from graft.tasks.words.controls import shuffled
 from graft.tasks.words.pool import WordSets
 from graft.types import Example
 
@@ -60,7 +60,9 @@ def target_tasks(recipe: Recipe) -> tuple[str, ...]:
 
 
 def branch_examples(recipe: Recipe, branch: Branch, words: WordSets, count: int) -> list[Example]:
-    """The training examples of a branch; the arms of one seed see the same words in the same order.
+    """The training examples of a branch; the arms of one seed see the same prompts in the same order.
+
+    The format control's own answers are made later, by the model itself: `graft.pipeline.replies`.
 
     Raises:
         DataError: a source runs out of rows.
@@ -70,6 +72,4 @@ def branch_examples(recipe: Recipe, branch: Branch, words: WordSets, count: int)
     if branch.arm == "direct":
         sources = [Source(branch.target)]
     examples = training_examples(sources, words, recipe.data.corpus, count=count, seed=branch.seed)
-    if branch.arm == "format":
-        return list(format_control(examples))
     return list(shuffled(examples, branch.seed)) if branch.arm == "shuffled" else examples

@@ -15,6 +15,7 @@ from graft.models.loading import computes_bfloat16, load_model
 from graft.pipeline.branches import Branch
 from graft.pipeline.lab import Lab
 from graft.pipeline.progress import Progress
+from graft.pipeline.replies import own_replies
 from graft.runs.directory import RunDirectory
 from graft.runs.files import is_committed, replacing_folder
 from graft.runs.metrics import MetricsLog
@@ -53,6 +54,16 @@ def train_branch(
     recipe = lab.recipe
     rows = lab.rows(branch)
     model = _untrained(recipe, branch)
+    if branch.arm == "format":
+        rows = own_replies(
+            model,
+            lab.tokenizer,
+            rows,
+            run.path / "controls" / f"{branch.label}.jsonl",
+            progress,
+            max_new_tokens=recipe.eval.max_new_tokens,
+            batch_size=recipe.eval.batch_size,
+        )
     total, trainable = count_parameters(model)
     plan = make_plan(
         recipe,

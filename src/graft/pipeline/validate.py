@@ -58,11 +58,10 @@ def _check_sources(recipe: Recipe) -> None:
 
 def _check_arms(recipe: Recipe) -> None:
     arms = recipe.study.arms
-    for arm in ("format", "shuffled"):
-        if arm in arms and trained_tasks(recipe) != ("spelling",):
-            raise ConfigError(
-                f"study.arms holds {arm}, a control of the task spelling, but data.train is "
-                f"{', '.join(trained_tasks(recipe))}; train on spelling alone or leave that arm out"
-            )
+    if "shuffled" in arms and trained_tasks(recipe) != ("spelling",):
+        raise ConfigError(
+            "study.arms holds shuffled, a control of the task spelling, but data.train is "
+            f"{', '.join(trained_tasks(recipe))}; train on spelling alone or leave that arm out"
+        )
     if "direct" in arms and not target_tasks(recipe):
         raise ConfigError("study.arms holds direct, but every task of eval.tasks is trained; add a task to score")

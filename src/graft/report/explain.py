@@ -7,8 +7,8 @@ ARMS: dict[str, tuple[str, str]] = {
     "trained": ("Trained", "The base model after training on the trained task."),
     "format": (
         "Format control",
-        "Trained as long, on the same prompts, but towards trivial answers in the same form. It shows what any "
-        "training of this kind changes, without the skill.",
+        "Trained as long, on the same prompts, but towards the base's own replies, so that it learns nothing new. "
+        "It shows what any training of this kind changes, without the skill.",
     ),
     "shuffled": (
         "Shuffled",
@@ -26,7 +26,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Strict", "the generated reply is the answer in the asked form and nothing else."),
     ("Lenient", "the answer found in the generated reply is right, whatever stands around it."),
     ("Parse rate", "share of replies in which an answer of the asked kind was found at all."),
-    ("Agreement", "share of items on which exact match and the strict score of the generated reply agree."),
+    ("Agreement", "share of the generated replies (those that exact match calls wrong) that are wrong when read, too."),
     ("Point", "one percentage point; changes of accuracies are given in points."),
     ("95% interval", "values the data do not contradict; in brackets, after the estimate."),
     ("Paired bootstrap", "the same items before and after, resampled by word and by seed to get the interval."),

@@ -1,21 +1,17 @@
-"""Control arms of the transfer experiment, made from spelling examples, and the prompted arm.
+"""The shuffled control of the transfer experiment, made from spelling examples, and the prompted arm.
 
-Only `gold` changes in the controls; ids, prompts and clusters stay, so that arms are paired item by item.
+Only `gold` changes in the control; ids, prompts and clusters stay.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from graft import errors
 from graft.tasks.spelling import SEPARATORS
 from graft.types import Example
-
-FORMAT_REPEATS_PER_LETTER = 0.5
-"""How often the format control repeats a word, per letter: a repeated word and its separator take about two tokens, as
-much as two spelled letters, so that both arms train about the same number of tokens."""
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
@@ -42,23 +38,6 @@ def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
         if len(words) == 1:
             letters[words[0]] = _permuted(words[0], rng)
     return [replace(example, gold=_separator(example).join(letters[example.cluster])) for example in examples]
-
-
-def format_control(examples: Iterable[Example]) -> list[Example]:
-    """Answer every spelling prompt with the word itself, repeated in the asked form: format without knowledge.
-
-    Example:
-        ``Spell the word straw.`` → ``straw-straw``
-    """
-    return [
-        replace(example, gold=_separator(example).join([example.cluster] * repeats(example.cluster)))
-        for example in examples
-    ]
-
-
-def repeats(word: str) -> int:
-    """How many times the format control writes a word, at least twice."""
-    return max(2, int(len(word) * FORMAT_REPEATS_PER_LETTER))
 
 
 def spell_first(example: Example) -> Example:

@@ -1,0 +1,53 @@
+"""The training rows of the format control: the prompts of the trained arm, answered by the model as it came.
+
+Same prompts, same form, same length, and nothing in them that the model does not do already: what training on them
+changes is what any training of this kind changes. Trivial answers in the same form (the word repeated, a run of the
+alphabet) are no such control on a small model: it begins to give them to every prompt, and beating it proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.models.generation import generate
+from graft.pipeline.progress import Progress
+from graft.runs.samples import read_samples, write_samples
+from graft.types import TokenRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def own_replies(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[TokenRow],
+    path: Path,
+    progress: Progress,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> tuple[TokenRow, ...]:
+    """Replace each completion by the model's own greedy reply; rows of plain text stay as they are.
+
+    Args:
+        model: the model before any training.
+        tokenizer: its tokenizer.
+        rows: training rows.
+        path: where the replies are kept for the reader, and found again when the run is continued.
+        progress: what is told while it generates.
+        max_new_tokens: longest reply; a reply cut there is trained without an end.
+        batch_size: prompts per batch.
+    """
+    if not path.is_file():
+        asked = [row.prompt for row in rows if row.prompt]
+        bar = progress.task("answer the control's prompts", len(asked))
+        replies = generate(
+            model, tokenizer, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, on_batch=bar.advance
+        )
+        bar.finish()
+        write_samples(path, ({"reply": reply.text, "reply_ids": list(reply.token_ids)} for reply in replies))
+    stored = iter(read_samples(path))
+    return tuple(TokenRow(row.prompt, tuple(next(stored)["reply_ids"])) if row.prompt else row for row in rows)
