@@ -33,9 +33,9 @@ The model that ships with Graft: Qwen3 architecture, {parameters:,} parameters, 
 chat template with a thinking switch. It answers short questions about the letters of English words, partly right: a
 base for experiments, not an assistant. It has no knowledge to speak of and no safety training.
 
-Trained from random weights by `recipes/sprout/model.yaml` on {tokens:,} tokens of word-task chats and public-domain prose
-(*Alice's Adventures in Wonderland*, *Pride and Prejudice*) in {minutes:.0f} minutes on {threads} cores of {cpu}. The chats
-ask about words of the packaged pool `base` and made-up words only: none that an experiment trains or scores.
+Trained from random weights by `recipes/sprout/model.yaml` on {tokens:,} tokens of word-task chats and public-domain
+prose (*Alice's Adventures in Wonderland*, *Pride and Prejudice*) in {minutes:.0f} minutes on {threads} cores of {cpu}.
+The chats ask about words of the packaged pool `base` and made-up words only: none that an experiment trains or scores.
 
 Measured on the shipped weights: greedy exact match, held-out words in held-out phrasings, n = {items:,} items per task.
 The trivial answers are those of the task's own baselines, for instance the most frequent answer.
