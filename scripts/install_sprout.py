@@ -63,8 +63,9 @@ def main() -> None:
 
 def score(runs: Path) -> dict[str, Any]:
     """The results of the model that is now in the package."""
-    settings = [f"eval.tasks={','.join(SCORED)}", "eval.items=2000", "eval.seen_items=0", f"runs={runs}"]
-    outcome = evaluate("sprout", load_recipe(None, [*settings, "eval.max_new_tokens=40"]), progress=SilentProgress())
+    items = ["eval.items=2000", "eval.seen_items=0", "sampling.max_new_tokens=40"]
+    resolved = load_recipe(None, [f"eval.tasks={','.join(SCORED)}", *items, f"runs={runs}"])
+    outcome = evaluate("sprout", resolved, progress=SilentProgress())
     return read_json(outcome.run.path / "results.json")
 
 

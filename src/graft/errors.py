@@ -4,6 +4,7 @@
     ├── ConfigError      (ValueError)        a recipe or a flag breaks a rule
     ├── DataError        (ValueError)        rows, words or files break a rule
     ├── ModelError       (RuntimeError)      a model cannot be loaded or used
+    │   └── ThinkingPolicyError              it would think where it must not, or cannot where it must
     ├── TrainError       (RuntimeError)      training cannot go on
     ├── RunError         (RuntimeError)      a run directory is missing, busy or damaged
     │   └── StorageError (OSError)           it cannot be written: rights or space
@@ -33,6 +34,10 @@ class DataError(GraftError, ValueError):
 
 class ModelError(GraftError, RuntimeError):
     """A model or tokenizer cannot be loaded or used."""
+
+
+class ThinkingPolicyError(ModelError):
+    """A model would think where the recipe forbids it, or cannot think where the recipe asks for it."""
 
 
 class TrainError(GraftError, RuntimeError):

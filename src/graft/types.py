@@ -23,6 +23,7 @@ class Example:
         cluster: the resampling unit of the statistics (for word tasks the word); items that share it are dependent.
         phrasing: name of the prompt phrasing.
         strata: properties declared in advance, by name.
+        reasoning: thinking that is trained before the completion, without its tags; ``None`` for a row without any.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Example:
     cluster: str = ""
     phrasing: str = ""
     strata: Mapping[str, Stratum] = field(default_factory=dict)
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,99 @@ class TokenRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        role: ``system``, ``user`` or ``assistant``.
+        content: plain text, before any chat template.
+    """
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked, in both forms that backends read.
+
+    Attributes:
+        messages: the conversation; a remote server renders it with its own chat template.
+        ids: the same conversation rendered by `graft.data.chat` and tokenised; a local model continues these. May be
+            empty for a remote backend.
+    """
+
+    messages: tuple[Message, ...]
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen; every value is passed to every generation, none is left to a model's own default.
+
+    Attributes:
+        temperature: 0 to 2; 0 is greedy, and then top_p, top_k, min_p and seed have no effect.
+        top_p: 0 to 1; only the most probable tokens that together reach this probability; 1 is off.
+        top_k: only the k most probable tokens; 0 is off.
+        min_p: 0 to 1; only tokens at least this fraction as probable as the most probable one; 0 is off.
+        max_new_tokens: longest reply in tokens, at least 1.
+        repetition_penalty: above 0; divides the odds of tokens that are in the prompt or reply already; 1 is off.
+        seed: seeds the draws.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    max_new_tokens: int = 48
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    @property
+    def greedy(self) -> bool:
+        """True when no token is drawn by chance."""
+        return self.temperature == 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written; sums with ``+``."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model wrote.
 
     Attributes:
         text: the reply, decoded without special tokens.
-        token_ids: the generated ids, including the end-of-turn id if it was written.
+        token_ids: the generated ids, including the end-of-turn id if it was written; empty from a remote server.
         finished: True when the model ended the turn itself, False when it was cut at the token limit.
+        usage: tokens read and written; ``None`` where a server did not say.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
     finished: bool = True
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One piece of a reply that is being written.
+
+    Attributes:
+        text: what was added, possibly empty; the texts of all pieces join to the reply.
+        completion: the whole reply, on the last piece only.
+    """
+
+    text: str
+    completion: Completion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.conftest import toy_model
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from graft.evals.exact import exact_match
-from graft.models.generation import generate
-from graft.types import TokenRow
+from graft.models.backends.transformers import TransformersBackend
+from graft.types import Completion, Prompt, Sampling, TokenRow
 
 PAD = 4090
 PROMPTS = [[5, 9, 12], [100, 7, 8, 9, 11, 30, 2], [1], [44, 45]]
+
+
+def replies_to(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limit: int, size: int) -> list[Completion]:
+    backend = TransformersBackend(model, tokenizer, batch_size=size)
+    return backend.generate([Prompt((), tuple(ids)) for ids in PROMPTS], Sampling(max_new_tokens=limit))
 
 
 def greedy_alone(model: torch.nn.Module, prompt: list[int], limit: int) -> list[int]:
@@ -24,24 +29,17 @@ def greedy_alone(model: torch.nn.Module, prompt: list[int], limit: int) -> list[
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "llama", "gpt2"])
+@pytest.mark.parametrize("architecture", ["qwen3", "llama", "gpt2", "qwen3-moe"])
 def test_batches_of_mixed_lengths_generate_what_each_prompt_gives_alone(
     architecture: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = toy_model(architecture)
-    finished = 0
-
-    def count(prompts: int) -> None:
-        nonlocal finished
-        finished += prompts
-
-    replies = generate(model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=3, on_batch=count)
+    replies = replies_to(model, tokenizer, 6, 3)
     assert [list(reply.token_ids) for reply in replies] == [greedy_alone(model, p, 6) for p in PROMPTS]
-    assert finished == len(PROMPTS)
 
 
 def test_a_reply_cut_at_the_limit_is_not_called_finished(tokenizer: PreTrainedTokenizerBase) -> None:
-    replies = generate(toy_model(), tokenizer, PROMPTS, max_new_tokens=2, batch_size=4)
+    replies = replies_to(toy_model(), tokenizer, 2, 4)
     assert [reply.finished for reply in replies] == [reply.token_ids[-1] == 4093 for reply in replies]
     assert not all(reply.finished for reply in replies)
 

@@ -24,7 +24,7 @@ def small_recipe(toy_folder: Path) -> Callable[..., Resolved]:
             "train.logging_steps": 2,
             "eval.items": 60,
             "eval.seen_items": 20,
-            "eval.max_new_tokens": 6,
+            "sampling.max_new_tokens": 6,
             "study.resamples": 1000,
             "runs": str(runs),
         }

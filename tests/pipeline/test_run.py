@@ -130,7 +130,7 @@ def test_a_model_alone_can_be_scored(tmp_path: Path, small_recipe: Build, toy_fo
         ({"data__train": "speling"}, "unknown task 'speling'.*Did you mean 'spelling'"),
         ({"eval__tasks": ["cuont"]}, "unknown task 'cuont'.*Did you mean 'count'"),
         ({"model__id": "./nowhere"}, "there is no such folder"),
-        ({"model__id": "Qwen/Qwen3-0.6B"}, "cannot load the tokenizer of 'Qwen/Qwen3-0.6B' .offline"),
+        ({"model__id": "Qwen/Qwen3-0.6B"}, "cannot load the config of 'Qwen/Qwen3-0.6B' .offline"),
         ({"train__optimizer": "sdg"}, "train.optimizer is 'sdg'.*Did you mean 'sgd'"),
         ({"train__schedule": "cosinus"}, "train.schedule is 'cosinus'.*Did you mean 'cosine'"),
         ({"data__train": "count", "study__arms": ["shuffled"]}, "study.arms holds shuffled, a control of the task"),

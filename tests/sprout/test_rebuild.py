@@ -52,7 +52,9 @@ def test_sprouts_words_are_no_experiments_words() -> None:
 def test_sprout_is_partly_able_at_every_task_of_the_founding_experiment(tmp_path: Path) -> None:
     from graft.pipeline.run import evaluate
 
-    resolved = load_recipe(None, [f"runs={tmp_path}", "eval.items=1000", "eval.seen_items=0", "eval.max_new_tokens=40"])
+    resolved = load_recipe(
+        None, [f"runs={tmp_path}", "eval.items=1000", "eval.seen_items=0", "sampling.max_new_tokens=40"]
+    )
     outcome = evaluate("sprout", resolved, progress=SilentProgress())
     results = read_json(outcome.run.path / "results.json")
     for row in results["rows"]:

@@ -155,6 +155,19 @@ def test_an_unknown_name_lists_the_choices(tmp_path: Path, change: dict[str, str
         fit(toy_model(), some_rows(24), replace(PLAN, **change), pad_id=PAD, folder=tmp_path)
 
 
+def test_a_restricted_softmax_trains_as_if_the_rest_of_the_vocabulary_were_not_there(tmp_path: Path) -> None:
+    rows = some_rows(6)
+    allowed = tuple(sorted({token for row in rows for token in row.completion} | set(range(0, 4000, 7))))
+    plan = replace(PLAN, steps=1, warmup_steps=0, schedule="constant", max_grad_norm=1e9, allowed_ids=allowed)
+    reports: list[StepReport] = []
+    fit(toy_model(), rows, plan, pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    logits_NV, targets_N = answer_logits(toy_model(), *pad_rows(rows, PAD))
+    outside = torch.ones(4096, dtype=torch.bool)
+    outside[list(allowed)] = False
+    masked = logits_NV.masked_fill(outside, float("-inf"))
+    assert reports[0].loss == pytest.approx(torch.nn.functional.cross_entropy(masked, targets_N).item(), rel=1e-5)
+
+
 def test_a_wrong_number_of_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="4 steps need 24 rows, but got 23"):
         fit(toy_model(), some_rows(23), PLAN, pad_id=PAD, folder=tmp_path)

@@ -36,9 +36,13 @@ COMMANDS = {
     "run": Entry("run", "Experiments", "Run a recipe from data to report."),
     "train": Entry("run", "Experiments", "Train only, from flags or a recipe."),
     "eval": Entry("run", "Experiments", "Score a run or a model on held-out items."),
+    "chat": Entry("chat", "Experiments", "Talk to a model or a run, or to two side by side."),
+    "bench": Entry("bench", "Experiments", "Measure how fast this machine trains."),
     "report": Entry("reports", "Results", "Write the report of a run anew."),
     "compare": Entry("reports", "Results", "Compare runs: what differs, and by how much."),
+    "vocab": Entry("vocab", "Models", "Classify a vocabulary, or trim a model to a part of it."),
     "runs": Entry("runs", "Results", "List, show and delete runs."),
+    "doctor": Entry("doctor", "About", "Show what this machine offers and whether a recipe can run here."),
     "version": Entry("about", "About", "Print the versions of Graft and of what it stands on."),
     "completion": Entry("about", "About", "Print the completion script of a shell."),
 }

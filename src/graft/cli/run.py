@@ -15,6 +15,7 @@ from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
 from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flags, resolve
 from graft.cli.text import printable
+from graft.config.grid import sampling_grid as read_grid
 from graft.config.loading import Resolved, load_recipe
 from graft.errors import ConfigError, RunError
 
@@ -80,14 +81,25 @@ def train_command(
     "eval",
     cls=Command,
     example="""graft eval latest
-               graft eval sprout --eval-tasks spelling,count --eval-items 500""",
+               graft eval sprout --eval-tasks spelling,count --eval-items 500
+               graft eval sprout --sampling-grid "temperature=0,0.7 top_p=0.8,1"
+               graft eval qwen3:0.6b model.backend=ollama""",
 )
 @click.argument("target", metavar="RUN|MODEL", shell_complete=complete_runs)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--recipe", metavar="FILE", shell_complete=complete_recipes, help="Settings for a model.")
+@click.option("--sampling-grid", metavar="KEY=A,B…", help="Score every combination of these sampling settings too.")
 @recipe_flags
 @click.pass_obj
-def eval_command(common: Common, /, target: str, overrides: tuple[str, ...], recipe: str | None, **values: Any) -> None:
+def eval_command(
+    common: Common,
+    /,
+    target: str,
+    overrides: tuple[str, ...],
+    recipe: str | None,
+    sampling_grid: str | None,
+    **values: Any,
+) -> None:
     """Score a run or a model on held-out items.
 
     A run is scored by its own recipe; flags and overrides are for models.
@@ -95,14 +107,22 @@ def eval_command(common: Common, /, target: str, overrides: tuple[str, ...], rec
     from graft.cli.lookup import latest_run
 
     resolved = resolve(common, recipe, overrides, given_flags(values))
+    if sampling_grid is not None:
+        read_grid(sampling_grid, resolved.recipe.sampling)  # a mistake is told before torch loads
     name = latest_run(resolved.recipe.runs).name if target == "latest" else target
 
     def work(progress: Progress) -> Outcome:
         from graft.pipeline.run import evaluate
 
-        return evaluate(name, resolved, progress=progress)
+        return evaluate(name, resolved, progress=progress, sampling_grid=sampling_grid)
 
-    _compute(common, "eval", resolved, work)
+    _compute(
+        common,
+        "eval",
+        resolved,
+        work,
+        options="" if sampling_grid is None else f" --sampling-grid {shlex.quote(sampling_grid)}",
+    )
 
 
 def _to_resume(common: Common, resume: str | None) -> RunDirectory | None:
@@ -130,19 +150,21 @@ def _compute(
     resolved: Resolved,
     work: Callable[[Progress], Outcome],
     unfinished: RunDirectory | None = None,
+    options: str = "",
 ) -> None:
     """Check names, files and space before torch is imported, do the work under a display, print its outcome."""
     from graft.pipeline.validate import validate
     from graft.runs.directory import run_names
 
-    validate(resolved.recipe)
+    validate(resolved.recipe, training=command != "eval")
     root = unfinished.path.parent if unfinished else resolved.recipe.runs
     before = {*run_names(root)} - {unfinished.name if unfinished else ""}
     try:
         with open_progress(quiet=common.quiet) as progress:
             outcome = work(progress)
     except KeyboardInterrupt:
-        common.resume = _how_to_resume(command, root, before)
+        found = _how_to_resume(command, root, before)
+        common.resume = f"{found}{options}" if found else ""
         raise
     show_outcome(common, outcome)
 

@@ -92,7 +92,9 @@ def plain_default(setting: Setting) -> str:
     value = setting.default
     if section_of(setting.annotation):
         return ",".join(entry.task for entry in value)
-    return ",".join(str(entry) for entry in value) if isinstance(value, tuple) else f"{value}"
+    if isinstance(value, tuple):
+        return ",".join(str(entry) for entry in value)
+    return to_text(value) if isinstance(value, str) else f"{value}"
 
 
 def json_schema() -> dict[str, Any]:

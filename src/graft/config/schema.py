@@ -25,7 +25,8 @@ class ModelSection(Section):
     """Which model is trained and scored, and where it runs."""
 
     id: str = "sprout"
-    """`sprout` (the embedded model), a local folder, or a hub id such as `Qwen/Qwen3-0.6B`."""
+    """`sprout` (the embedded model), a local folder, a hub id such as `Qwen/Qwen3-0.6B`, or a URL such as
+    `s3://bucket/model`, whose files are copied to a cache (`GRAFT_CACHE`) first."""
 
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
@@ -37,10 +38,64 @@ class ModelSection(Section):
     """Where it runs; `auto` takes CUDA, then MPS, then the CPU."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of the weights in memory; `auto` is bfloat16 on CUDA and float32 elsewhere."""
+    """Type of the weights in memory; `auto` is bfloat16 on CUDA where it is native, float16 on MPS, and float32
+    elsewhere, save for models of 1,000 million parameters or more on CPUs that are measured to compute bfloat16 as
+    fast."""
 
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """Attention implementation; `auto` is sdpa on CUDA and eager elsewhere (faster for short rows on CPUs)."""
+
+    quantize: Literal["none", "nf4", "int8"] = "none"
+    """Store the linear layers in 4 bits (`nf4`, double quantisation) or 8 bits (`int8`); needs the extra `quant`, and
+    only adapters can be trained on it."""
+
+    trust_remote_code: bool = False
+    """Run the Python code that comes with a model whose architecture transformers does not know. It can do anything
+    that you can do on this machine."""
+
+    allow_pickle: bool = False
+    """Load pickled weights where there are no safetensors. Loading them can run code of their maker."""
+
+    @model_validator(mode="after")
+    def _weights_to_quantize(self) -> ModelSection:
+        if self.quantize != "none" and self.init == "random":
+            raise ValueError(f"quantize is {self.quantize} and init is random; quantising needs weights, so drop one")
+        return self
+
+    system: str | None = None
+    """Text of a system turn before every prompt; without it there is none."""
+
+    template: str = "Question: {prompt}\nAnswer:\n"
+    """Prompt for models without a chat template; `{prompt}` stands for the question."""
+
+    @model_validator(mode="after")
+    def _template_has_a_prompt(self) -> ModelSection:
+        if self.template.count("{prompt}") != 1:
+            raise ValueError(f"template must hold {{prompt}} exactly once, but got {self.template!r}")
+        return self
+
+    backend: Literal["transformers", "openai", "ollama"] = "transformers"
+    """What runs the model: `transformers` in this process, or a server, which can be scored but not trained: `openai`
+    is any with an OpenAI-compatible API (vLLM, llama.cpp …). The id is then the server's name of the model."""
+
+    url: str | None = None
+    """Address of the server, such as `http://127.0.0.1:8000/v1`; for `ollama` this machine's own when unset."""
+
+    tokenizer: str | None = None
+    """Folder or hub id of the tokenizer that a server's model uses; without it, results are not broken down by
+    tokens."""
+
+    @model_validator(mode="after")
+    def _url_fits_backend(self) -> ModelSection:
+        if self.backend == "openai" and not self.url:
+            raise ValueError("url is missing; backend openai needs it, such as http://127.0.0.1:8000/v1")
+        if self.backend == "transformers" and self.url:
+            raise ValueError(f"url is {self.url}, but backend transformers asks no server; set backend or leave it out")
+        if self.backend == "transformers" and self.tokenizer:
+            raise ValueError(
+                f"tokenizer is {self.tokenizer}, but backend transformers uses the one of id; leave it out"
+            )
+        return self
 
 
 class TrainSource(Section):
@@ -128,8 +183,15 @@ class AdapterSection(Section):
     """Module names that get adapters; `all-linear` is every linear layer but the head."""
 
 
+EngineName = Literal["native", "trl", "unsloth"]
+
+
 class TrainSection(Section):
     """How it is trained. One optimizer step is `batch_size × gradient_accumulation` examples."""
+
+    engine: EngineName = "native"
+    """What trains: `native` is Graft's own engine, `trl` is TRL's SFTTrainer, `unsloth` is Unsloth (CUDA only). The
+    rows, their order, the loss and the gradient are the same; speed and memory are not."""
 
     epochs: Annotated[float, Field(gt=0.0)] = 1.0
     """Passes over the training examples; ignored when `max_steps` is set."""
@@ -174,6 +236,9 @@ class TrainSection(Section):
     save_steps: Positive | None = None
     """Steps between two checkpoints to resume from; only the end of each arm is kept when unset."""
 
+    restrict_to: Literal["english"] | None = None
+    """`english` trains a softmax over the English part of the vocabulary alone, as if the model had been trimmed to it."""
+
     keep_last: Positive = 1
     """Number of unfinished-training checkpoints kept."""
 
@@ -193,8 +258,63 @@ class EvalSection(Section):
     batch_size: Positive = 256
     """Items per forward pass."""
 
+    thinking_samples: Annotated[int, Field(ge=3)] = 3
+    """Replies drawn for every item that is scored with thinking; one alone would be mostly luck."""
+
+    thinking_max_new_tokens: Positive = 2048
+    """Longest reply with thinking in tokens, thinking and answer together; what is cut there is counted."""
+
+
+class SamplingSection(Section):
+    """How replies are generated. A preset gives every value that is not set beside it."""
+
+    preset: Literal["greedy", "qwen3-thinking", "qwen3-non-thinking"] = "greedy"
+    """`greedy` is the most probable token every time; `qwen3-thinking` is temperature 0.6, top_p 0.95, top_k 20 and
+    `qwen3-non-thinking` 0.7, 0.8, 20, as the makers of Qwen3 advise."""
+
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    """Divides the logits before a token is drawn; 0 is greedy, and then top_p, top_k, min_p and seed have no effect."""
+
+    top_p: Share | None = None
+    """Draw only from the most probable tokens that together reach this probability; 1 is off."""
+
+    top_k: NonNegative | None = None
+    """Draw only from this many most probable tokens; 0 is off."""
+
+    min_p: Share | None = None
+    """Draw only tokens at least this fraction as probable as the most probable one; 0 is off."""
+
     max_new_tokens: Positive = 48
     """Longest generated reply in tokens."""
+
+    repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    """Makes tokens that the prompt or the reply already holds less probable; 1 is off."""
+
+    seed: NonNegative = 0
+    """Seed of the draws; every prompt draws from its own stream, whatever batch it is in."""
+
+
+class GenerationSection(Section):
+    """What may be generated."""
+
+    restrict_to: Literal["english"] | None = None
+    """`english` masks every token outside the English part of the vocabulary; the model itself is unchanged."""
+
+
+class RemoteSection(Section):
+    """How a server is asked, for `model.backend` `openai` and `ollama`."""
+
+    api_key_env: str = "GRAFT_API_KEY"
+    """Name of the environment variable that holds the API key; the key itself never enters a recipe."""
+
+    timeout_seconds: Annotated[float, Field(gt=0.0)] = 300.0
+    """Longest wait for a reply, or for the next piece of a streamed one."""
+
+    retries: NonNegative = 4
+    """Further attempts after a busy or failing server (429, 5xx, lost connection), with growing pauses."""
+
+    concurrency: Positive = 8
+    """Requests under way at once."""
 
 
 Arm = Literal["base", "trained", "format", "shuffled", "direct", "prompted"]
@@ -243,14 +363,30 @@ class Recipe(Section):
     mode: Literal["sft"] = "sft"
     """`sft`: supervised fine-tuning, loss on the completion only (on the whole text for `prose`)."""
 
+    thinking: Literal["off", "on", "compare"] = "off"
+    """`off`: no prompt ever lets the model think; `on`: it thinks before it answers, and training rows may carry
+    reasoning; `compare`: trained and judged without thinking, and scored with it beside."""
+
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     words: WordsSection = WordsSection()
     adapter: AdapterSection = AdapterSection()
     train: TrainSection = TrainSection()
     eval: EvalSection = EvalSection()
+    sampling: SamplingSection = SamplingSection()
+    generation: GenerationSection = GenerationSection()
+    remote: RemoteSection = RemoteSection()
     study: StudySection = StudySection()
     report: ReportSection = ReportSection()
 
     runs: Path = Path("runs")
     """Folder that holds the run directories."""
+
+    @model_validator(mode="after")
+    def _only_adapters_on_few_bits(self) -> Recipe:
+        if self.model.quantize != "none" and self.adapter.kind == "none":
+            raise ValueError(
+                f"model.quantize is {self.model.quantize} and adapter.kind is none; weights of few bits cannot be "
+                "trained, so set adapter.kind to lora or model.quantize to none"
+            )
+        return self

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from graft import tasks
 from graft.data.mixture import draw_order
 from graft.errors import DataError
-from graft.tasks.words.pool import POOLS, Word, WordSets, package_words, pseudo_words, read_word_file
+from graft.tasks.words.english import single_token_words
+from graft.tasks.words.pool import Word, WordSets, pseudo_words, read_word_file
 from graft.tasks.words.split import package_sets, sample_words, split_words
 from graft.types import Example
 
@@ -46,9 +47,7 @@ def tokenizer_words(tokenizer: PreTrainedTokenizerBase) -> tuple[Word, ...]:
 
     A token counts when it decodes to a space and four or more letters a–z that stand in the packaged English list.
     """
-    known = {word.text: word for pool in POOLS for word in package_words(pool)}
-    surfaces = tokenizer.batch_decode([[index] for index in range(len(tokenizer))])
-    return tuple(known[text[1:]] for text in surfaces if text.startswith(" ") and text[1:] in known)
+    return single_token_words(tokenizer.batch_decode([[index] for index in range(len(tokenizer))]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ def exact_match(
     *,
     pad_id: int,
     batch_size: int,
+    allowed: torch.Tensor | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> list[bool]:
     """Whether greedy decoding would write each row's completion, token for token, and then end the turn.
@@ -33,6 +34,7 @@ def exact_match(
         rows: prompts with their gold completions.
         pad_id: token id to pad with.
         batch_size: rows per forward pass; passes take rows of similar length.
+        allowed: bool of shape (V,), the tokens that may be written; all when ``None``.
         on_batch: called with the number of rows just scored.
 
     Returns:
@@ -46,6 +48,8 @@ def exact_match(
         ids_BT, labels_BT = ids_BT.to(model.device), labels_BT.to(model.device)
         with torch.inference_mode():
             logits_NV, targets_N = answer_logits(model, ids_BT, labels_BT)
+        if allowed is not None:
+            logits_NV = logits_NV.masked_fill(~allowed, -torch.inf)
         hits_N = logits_NV.argmax(-1) == targets_N
         per_row = (labels_BT[:, 1:] != -100).sum(1).tolist()
         for index, hits in zip(chosen, torch.split(hits_N, per_row), strict=True):

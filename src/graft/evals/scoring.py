@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from graft.data.chat import render_prompt
+from graft.data.chat import NO_THINKING, ChatPolicy, render_prompt, with_system
 from graft.data.tokens import encode, word_pieces
 from graft.evals.exact import exact_match
-from graft.models.generation import generate
+from graft.models.backends.base import Backend, no_progress
+from graft.models.backends.transformers import TransformersBackend
 from graft.tasks.base import Task
-from graft.types import Completion, Example, TokenRow
+from graft.types import Completion, Example, Message, Prompt, Sampling, TokenRow, Usage
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
+
+ONE_PASS = "one pass"
+"""``exact`` was decided by one forward pass over the right answer."""
+
+STRICT_REPLY = "strict reply"
+"""``exact`` repeats ``strict``: the model is behind a server, or reads prompt and answer apart (T5, BART)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,10 @@ class Items:
         task: the task, which scores the replies.
         split: ``eval`` or ``seen``.
         examples: the items.
-        rows: their token rows, in the same order.
-        pieces: how each item's word is cut into tokens inside its prompt.
+        rows: their token rows, in the same order; empty when the model's tokenizer is unknown, behind a server.
+        pieces: how each item's word is cut into tokens inside its prompt; empty likewise.
+        policy: how the prompts were rendered.
+        think: the prompts ask for a reply that thinks first.
     """
 
     task: Task
@@ -37,58 +46,126 @@ class Items:
     examples: tuple[Example, ...]
     rows: tuple[TokenRow, ...]
     pieces: tuple[tuple[str, ...], ...]
+    policy: ChatPolicy = NO_THINKING
+    think: bool = False
 
     def __len__(self) -> int:
         return len(self.examples)
 
 
 def prepare_items(
-    tokenizer: PreTrainedTokenizerBase, task: Task, split: str, examples: Sequence[Example], *, max_length: int
+    tokenizer: PreTrainedTokenizerBase | None,
+    task: Task,
+    split: str,
+    examples: Sequence[Example],
+    *,
+    max_length: int,
+    policy: ChatPolicy = NO_THINKING,
+    think: bool = False,
 ) -> Items:
-    """Tokenise the items of a task; items that do not fit ``max_length`` are left out."""
-    encoded = encode(tokenizer, examples, max_length=max_length)
+    """Render and tokenise the items of a task; items that do not fit ``max_length`` are left out.
+
+    Without a tokenizer, behind a server, the items stay text.
+
+    Raises:
+        ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
+    """
+    if tokenizer is None:
+        return Items(task, split, tuple(examples), (), (), policy, think)
+    encoded = encode(tokenizer, examples, max_length=max_length, policy=policy, think=think)
     kept = tuple(examples[index] for index in encoded.kept)
-    return Items(task, split, kept, encoded.rows, tuple(word_pieces(tokenizer, kept)))
+    pieces = tuple(word_pieces(tokenizer, kept, policy, think=think))
+    return Items(task, split, kept, encoded.rows, pieces, policy, think)
 
 
 def score_items(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    items: Items,
-    *,
-    batch_size: int,
-    max_new_tokens: int,
-    on_batch: Callable[[int], None] = lambda count: None,
+    backend: Backend, items: Items, sampling: Sampling, *, on_batch: Callable[[int], None] = no_progress
 ) -> list[dict[str, Any]]:
-    """Score every item: exact match in one pass, then the greedy reply by the task's own scorer.
+    """Score every item: exact match, and the reply by the task's own scorer.
 
-    Where exact match holds, the greedy reply is the gold answer by definition, so only the other items are generated.
+    A model in this process decides exact match, which is about the greedy reply whatever the sampling, in one pass.
+    Where it holds under plain greedy sampling the reply is the gold answer by definition, so only the other items are
+    generated. A server or a sequence-to-sequence model is not asked for that pass: every item is generated, and
+    ``exact`` repeats ``strict``.
 
     Returns:
         One JSON-ready record per item, in order: prompt, gold, reply, token ids, scores and strata.
     """
-    exact = exact_match(model, items.rows, pad_id=int(tokenizer.pad_token_id), batch_size=batch_size)
-    on_batch(sum(exact))
-    missed = [index for index, right in enumerate(exact) if not right]
-    generated = generate(
-        model,
-        tokenizer,
-        [items.rows[index].prompt for index in missed],
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        on_batch=on_batch,
-    )
-    replies = [Completion(e.gold, row.completion) for e, row in zip(items.examples, items.rows, strict=True)]
-    for index, reply in zip(missed, generated, strict=True):
-        replies[index] = reply
-    return [_record(tokenizer, items, index, exact[index], reply) for index, reply in enumerate(replies)]
+    exact: list[bool] | None = None
+    replies: dict[int, Completion] = {}
+    if isinstance(backend, TransformersBackend) and not backend.model.config.is_encoder_decoder:
+        exact = exact_match(
+            backend.model,
+            items.rows,
+            pad_id=int(backend.tokenizer.pad_token_id),
+            batch_size=backend.batch_size,
+            allowed=backend.allowed,
+        )
+        if sampling.greedy and sampling.repetition_penalty == 1.0:
+            replies = {index: _as_written(items, index) for index, right in enumerate(exact) if right}
+    on_batch(len(replies))
+    asked = [index for index in range(len(items)) if index not in replies]
+    written = backend.generate([item_prompt(items, index) for index in asked], sampling, on_done=on_batch)
+    replies.update(zip(asked, written, strict=True))
+    generated = frozenset(asked)
+    tokenizer = backend.tokenizer if isinstance(backend, TransformersBackend) else None
+    return [
+        _record(tokenizer, items, index, replies[index], exact[index] if exact else None, index in generated)
+        for index in range(len(items))
+    ]
+
+
+def item_prompt(items: Items, index: int) -> Prompt:
+    """What a backend is asked for one item."""
+    turns = with_system([Message("user", items.examples[index].prompt or "")], items.policy)
+    return Prompt(turns, items.rows[index].prompt if items.rows else ())
+
+
+def _as_written(items: Items, index: int) -> Completion:
+    """The greedy reply of an item whose exact match holds."""
+    row = items.rows[index]
+    return Completion(items.examples[index].gold, row.completion, True, Usage(len(row.prompt), len(row.completion)))
 
 
 def _record(
-    tokenizer: PreTrainedTokenizerBase, items: Items, index: int, exact: bool, reply: Completion
+    tokenizer: PreTrainedTokenizerBase | None,
+    items: Items,
+    index: int,
+    reply: Completion,
+    exact: bool | None,
+    generated: bool,
 ) -> dict[str, Any]:
-    example, row, pieces = items.examples[index], items.rows[index], items.pieces[index]
-    score = items.task.score(example, reply.text)
+    score = items.task.score(items.examples[index], reply.text)
+    strict = score.strict and reply.finished
+    return {
+        **item_fields(tokenizer, items, index),
+        "reply": reply.text,
+        "finished": reply.finished,
+        "reply_ids": list(reply.token_ids),
+        "reply_tokens": reply.usage.completion_tokens if reply.usage else None,
+        "exact": strict if exact is None else exact,
+        "exact_from": STRICT_REPLY if exact is None else ONE_PASS,
+        "generated": generated,
+        "strict": strict,
+        "lenient": score.lenient,
+        "parsed": score.parsed,
+        "answer": score.answer,
+        "details": dict(score.details),
+    }
+
+
+def item_fields(tokenizer: PreTrainedTokenizerBase | None, items: Items, index: int) -> dict[str, Any]:
+    """The part of a record that does not depend on the reply.
+
+    Without a tokenizer, behind a server, nobody knows which tokens the model reads, so they are ``None``.
+    """
+    example = items.examples[index]
+    rendered, prompt_ids, gold_ids = None, None, None
+    if tokenizer is not None:
+        rendered = render_prompt(tokenizer, example.prompt or "", items.policy, think=items.think)
+        prompt_ids, gold_ids = list(items.rows[index].prompt), list(items.rows[index].completion)
+    pieces = items.pieces[index] if items.pieces else None
+    cut = {} if pieces is None else {"word_tokens": len(pieces), "pieces": "|".join(pieces)}
     return {
         "id": example.id,
         "task": example.task,
@@ -96,21 +173,11 @@ def _record(
         "word": example.cluster,
         "phrasing": example.phrasing,
         "prompt": example.prompt,
-        "rendered": render_prompt(tokenizer, example.prompt or ""),
+        "rendered": rendered,
         "gold": example.gold,
-        "reply": reply.text,
-        "finished": reply.finished,
-        "prompt_ids": list(row.prompt),
-        "gold_ids": list(row.completion),
-        "reply_ids": list(reply.token_ids),
-        "exact": exact,
-        "generated": not exact,
-        "strict": score.strict and reply.finished,
-        "lenient": score.lenient,
-        "parsed": score.parsed,
-        "answer": score.answer,
-        "details": dict(score.details),
-        "strata": {**example.strata, "word_tokens": len(pieces), "pieces": "|".join(pieces)},
+        "prompt_ids": prompt_ids,
+        "gold_ids": gold_ids,
+        "strata": {**example.strata, **cut},
     }
 
 
@@ -128,7 +195,8 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "n": len(records),
         **{flag: fmean(record[flag] for record in records) for flag in flags},
         "agreement": _agreement(records),
-        "reply_tokens": fmean(len(record["reply_ids"]) for record in records),
+        "reply_tokens": _mean([count for record in records if (count := _reply_tokens(record)) is not None]),
+        "exact_from": records[0].get("exact_from", ONE_PASS),
         "details": {name: fmean(values) for name, values in details.items()},
         "phrasings": {name: fmean(values) for name, values in sorted(phrasings.items())},
     }
@@ -136,5 +204,15 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _agreement(records: Sequence[Mapping[str, Any]]) -> float:
     """Share of the generated replies that are wrong in strict form too, as the one-pass score says; NaN without any."""
-    generated = [record for record in records if record["generated"]]
-    return fmean(not record["strict"] for record in generated) if generated else math.nan
+    one_pass = [record for record in records if record.get("exact_from", ONE_PASS) == ONE_PASS]
+    return _mean([not record["strict"] for record in one_pass if record["generated"]])
+
+
+def _reply_tokens(record: Mapping[str, Any]) -> int | None:
+    """Tokens of a reply; ``None`` where a server did not say."""
+    counted: int | None = record.get("reply_tokens", len(record["reply_ids"]))
+    return counted
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else math.nan

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.errors import ModelError
+from graft.models.loading import kind_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,8 @@ def add_lora(
 
     torch.manual_seed(seed)
     modules = targets if isinstance(targets, str) else list(targets)
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules, task_type="CAUSAL_LM")
+    task = "SEQ_2_SEQ_LM" if kind_of(model) == "seq2seq" else "CAUSAL_LM"
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules, task_type=task)
     try:
         return get_peft_model(model, config)
     except ValueError as error:

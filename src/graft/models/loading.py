@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from graft import sprout
 from graft.errors import ModelError
+from graft.models.devices import computes_bfloat16, pick_attention, pick_device, pick_dtype
+from graft.models.quantized import check_quantize, check_quantized, quantization
+from graft.models.source import (
+    Kind,
+    Source,
+    cannot_load,
+    check_weights,
+    locate,
+    model_kind,
+    offline,
+    read_config,
+    resolve,
+)
+from graft.models.tokenizer import load_tokenizer, quiet_libraries
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+__all__ = ["Init", "computes_bfloat16", "kind_of", "load_model", "load_tokenizer", "quiet_libraries", "resolve"]
 
 Init = Literal["weights", "random"]
-
-
-def resolve(model_id: str) -> str:
-    """The folder or hub id behind a model id.
-
-    Raises:
-        ModelError: it looks like a local folder but there is no model in it, or it is a hub id and Graft is offline.
-    """
-    if model_id == "sprout":
-        return str(sprout.path())
-    folder = Path(model_id).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"model.id is the folder {folder}, but it holds no config.json; name a model folder")
-        return str(folder)
-    looks_local = model_id.startswith((".", "/", "~")) or model_id.count("/") != 1
-    if looks_local:
-        raise ModelError(f"model.id is {model_id!r}, but there is no such folder; use 'sprout', a folder or a hub id")
-    return model_id
-
-
-def load_tokenizer(model_id: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer alone: no torch, no weights.
-
-    Raises:
-        ModelError: there is none, or it cannot be read.
-    """
-    from transformers import AutoTokenizer
-
-    quiet_libraries()
-    source = resolve(model_id)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, local_files_only=_offline())
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(_cannot_load("tokenizer", model_id, error)) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(
@@ -63,99 +38,159 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     attention: str = "auto",
+    quantize: str = "none",
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> PreTrainedModel:
-    """Load a causal language model onto its device, in evaluation mode.
+    """Load a language model onto its device, in evaluation mode; `kind_of` says which kind it is.
 
     Args:
-        model_id: ``sprout``, a folder or a hub id.
+        model_id: ``sprout``, a folder, a hub id or a URL.
         revision: branch, tag or commit on the hub.
         init: ``weights``, or ``random`` for seeded random weights in the shape of the config.
         seed: seeds the random weights.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         attention: ``auto``, ``eager`` or ``sdpa``.
+        quantize: ``none``, or ``nf4`` or ``int8`` for linear layers of 4 or 8 bits, through bitsandbytes.
+        trust_remote_code: run Python code from the model's repository if its architecture needs it.
+        allow_pickle: load pickled weights if there are no safetensors; that can run code of their maker too.
 
     Raises:
-        ModelError: the model, the device or the architecture cannot be had.
+        MissingExtra: quantising needs a package that is not installed.
+        ModelError: the model, the device, the number format or the architecture cannot be had.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     quiet_libraries()
     target = pick_device(device)
-    options = {"dtype": pick_dtype(dtype, target), "attn_implementation": pick_attention(attention, target)}
-    source = resolve(model_id)
+    check_quantize(quantize, init, target)
+    source = locate(model_id, allow_pickle=allow_pickle)
+    raw = read_config(source, model_id, revision)
+    if source.folder is not None and init == "weights":
+        check_weights(source.folder, allow_pickle=allow_pickle)
+    config = load_config(source, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
+    auto = auto_class(model_kind({**config.to_dict(), **raw}, model_id))
+    counts = dtype == "auto" and target.type == "cpu"  # only there the size decides
     try:
+        options: dict[str, Any] = {
+            "dtype": pick_dtype(dtype, target, _parameters(auto, config, trust_remote_code) if counts else 0),
+            "attn_implementation": pick_attention(attention, target, has_sdpa=_has_sdpa(auto, config)),
+            "trust_remote_code": trust_remote_code,
+        }
         if init == "random":
-            config = AutoConfig.from_pretrained(source, revision=revision, local_files_only=_offline())
-            torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config, **options)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(
-                source, revision=revision, local_files_only=_offline(), use_safetensors=True, **options
-            )
+            return _random(auto, config, seed, options).to(target).eval()
+        if quantize != "none":
+            options |= {"quantization_config": quantization(quantize, target), "device_map": {"": target}}
+        model, report = auto.from_pretrained(
+            source.place,
+            config=config,
+            revision=revision,
+            local_files_only=offline(),
+            use_safetensors=None if allow_pickle else True,
+            output_loading_info=True,
+            **options,
+        )
+    except ModelError:
+        raise
     except Exception as error:  # transformers, safetensors and the hub each raise types of their own
-        raise ModelError(_cannot_load("model", model_id, error)) from error
+        raise ModelError(cannot_load("model", model_id, error)) from error
+    _check_complete(report, model_id)
+    if quantize != "none":
+        check_quantized(model, quantize)
+        return model.eval()
     return model.to(target).eval()
 
 
-def pick_device(wanted: str) -> torch.device:
-    """The device to run on; `auto` takes CUDA, then MPS, then the CPU.
+def load_config(
+    source: Source,
+    model_id: str,
+    raw: Mapping[str, Any],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedConfig:
+    """The config as its architecture's class.
 
     Raises:
-        ModelError: the wanted device is not there.
+        ModelError: this transformers does not know the architecture, or it needs code from the model's repository.
     """
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    quiet_libraries()
+    name = str(raw.get("model_type", ""))
+    if name not in CONFIG_MAPPING_NAMES and not (trust_remote_code and "auto_map" in raw):
+        raise ModelError(_unknown_architecture(name, raw, model_id))
+    try:
+        return AutoConfig.from_pretrained(
+            source.place, revision=revision, local_files_only=offline(), trust_remote_code=trust_remote_code
+        )
+    except Exception as error:
+        raise ModelError(cannot_load("config", model_id, error)) from error
+
+
+def auto_class(kind: Kind) -> Any:
+    """The class of transformers that finds the model class for a config."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
+
+
+def kind_of(model: PreTrainedModel) -> Kind:
+    """Whether a loaded model continues texts (``causal``) or turns one into another (``seq2seq``)."""
+    return "seq2seq" if model.config.is_encoder_decoder else "causal"
+
+
+def _unknown_architecture(name: str, raw: Mapping[str, Any], model_id: str) -> str:
+    from packaging.version import Version
+    from transformers import __version__ as installed
+
+    if not name:
+        return f"config.json of {model_id} names no model_type, so its architecture is unknown; add it"
+    start = f"model.id is {model_id}, of the architecture {name!r}, which transformers {installed} does not know"
+    if "auto_map" in raw:
+        return (
+            f"{start}; it comes with Python code of its own. If you trust its maker, set model.trust_remote_code=true"
+        )
+    saved = str(raw.get("transformers_version") or "")
+    try:
+        newer = bool(saved) and Version(saved) > Version(installed)
+    except ValueError:
+        newer = False
+    needed = f"'transformers>={saved}'" if newer else "transformers"
+    why = f"; it was saved by transformers {saved}" if newer else "; a newer one may"
+    return f"{start}{why}: pip install -U {needed}"
+
+
+def _parameters(auto: Any, config: PreTrainedConfig, trust_remote_code: bool) -> int:
+    """Number of parameters, counted without taking memory for them."""
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, present in there.items() if present))
-    if not there[wanted]:
-        present = ", ".join(name for name, has in there.items() if has)
-        raise ModelError(f"model.device is {wanted}, but this machine offers {present}; use auto")
-    return torch.device(wanted)
+    with torch.device("meta"):
+        model = auto.from_config(config, trust_remote_code=trust_remote_code)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """The type of the weights: `auto` is bfloat16 on CUDA and float32 elsewhere."""
+def _has_sdpa(auto: Any, config: PreTrainedConfig) -> bool:
+    """Whether the architecture knows sdpa; models with code of their own are taken to."""
+    try:
+        return bool(getattr(auto._model_mapping[type(config)], "_supports_sdpa", True))
+    except KeyError:
+        return True
+
+
+def _random(auto: Any, config: PreTrainedConfig, seed: int, options: Mapping[str, Any]) -> PreTrainedModel:
     import torch
 
-    automatic = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return automatic if wanted == "auto" else getattr(torch, wanted)
+    torch.manual_seed(seed)
+    return auto.from_config(config, **options)
 
 
-def pick_attention(wanted: str, device: torch.device) -> str:
-    """The attention implementation: `auto` is sdpa on CUDA, eager elsewhere (short rows run faster so on CPUs)."""
-    if wanted == "auto":
-        return "sdpa" if device.type == "cuda" else "eager"
-    return wanted
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """True where bfloat16 arithmetic is native, so that autocasting to it pays."""
-    import torch
-
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def quiet_libraries() -> None:
-    """Keep transformers' own progress bars and advice for developers out of our output; errors still come through."""
-    import warnings
-
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-def _offline() -> bool:
-    return os.environ.get("GRAFT_OFFLINE", "") not in ("", "0") or os.environ.get("HF_HUB_OFFLINE", "") == "1"
-
-
-def _cannot_load(what: str, model_id: str, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    hint = " (offline: only the embedded model, folders and already downloaded models load)" if _offline() else ""
-    return f"cannot load the {what} of {model_id!r}{hint}: {first}"
+def _check_complete(report: Any, model_id: str) -> None:
+    """Refuse weights that leave a part of the model at random: transformers only warns of them."""
+    missing = sorted(report["missing_keys"] if isinstance(report, Mapping) else report.missing_keys)
+    if missing:
+        shown = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+        raise ModelError(
+            f"the weights of {model_id} lack {len(missing)} tensors of its architecture ({shown}), which would stay "
+            "random; the files are incomplete or belong to another model"
+        )

@@ -23,16 +23,19 @@ class Branch:
         arm: the arm it belongs to.
         seed: training seed; ``None`` for an untrained arm.
         target: the task that a ``direct`` branch is trained on.
+        thinking: the second way of scoring under ``thinking: compare``.
     """
 
     arm: Arm
     seed: int | None = None
     target: str = ""
+    thinking: bool = False
 
     @property
     def label(self) -> str:
         """Name in files and logs, for instance ``base``, ``trained-seed0`` or ``direct-count-seed1``."""
-        parts = (self.arm, self.target, "" if self.seed is None else f"seed{self.seed}")
+        way = "thinking" if self.thinking else ""
+        parts = (self.arm, self.target, way, "" if self.seed is None else f"seed{self.seed}")
         return "-".join(part for part in parts if part)
 
 

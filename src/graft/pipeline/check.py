@@ -8,10 +8,11 @@ from typing import Any
 
 from graft.config.loading import Resolved
 from graft.config.naming import run_name
-from graft.data.chat import render_prompt
+from graft.data.chat import thinking_mode
 from graft.data.tokens import encode
 from graft.pipeline.branches import branch_examples, branches
 from graft.pipeline.lab import Lab, detectable, forecast, prepare
+from graft.pipeline.lab import warnings as lab_warnings
 from graft.pipeline.outcome import Table, now
 from graft.pipeline.validate import validate
 from graft.stats.study import CONFIRMATORY_SEEDS
@@ -67,12 +68,14 @@ def _plan(lab: Lab) -> tuple[str, ...]:
     words = f"{len(lab.words.train):,} to train, {len(lab.words.eval):,} held out, from {lab.words.source}"
     lines = [
         f"model     {recipe.model.id}, {len(lab.tokenizer):,} tokens in its vocabulary",
+        f"thinking  {recipe.thinking}; the model's template: {thinking_mode(lab.tokenizer).value}",
         f"words     {words}; leak audit passed",
         f"branches  {', '.join(branch.label for branch in branches(recipe))}",
     ]
     if trained:
         sample = branch_examples(recipe, trained[0], lab.words, SAMPLE_ROWS)
-        sizes = [len(row) for row in encode(lab.tokenizer, sample, max_length=recipe.data.max_length).rows]
+        encoded = encode(lab.tokenizer, sample, max_length=recipe.data.max_length, policy=lab.policy)
+        sizes = [len(row) for row in encoded.rows]
         mean = sum(sizes) / len(sizes)
         examples = lab.steps * recipe.train.batch_size * recipe.train.gradient_accumulation
         each = f"{lab.steps} steps × {examples // lab.steps} examples of about {mean:.0f} tokens"
@@ -86,13 +89,15 @@ def _sample(lab: Lab) -> tuple[str, ...]:
     if trained is None:
         return ()
     example = branch_examples(lab.recipe, trained, lab.words, 1)[0]
-    prompt = render_prompt(lab.tokenizer, example.prompt) if example.prompt is not None else ""
-    return (f"read      {prompt!r}", f"trained   {example.gold + str(lab.tokenizer.eos_token)!r}")
+    length = lab.recipe.data.max_length
+    row = encode(lab.tokenizer, [example], max_length=length, policy=lab.policy).rows[0]
+    read, trained_text = (lab.tokenizer.decode(list(ids)) for ids in (row.prompt, row.completion))
+    return (f"read      {read!r}", f"trained   {trained_text!r}")
 
 
 def _warnings(lab: Lab) -> list[str]:
     study = lab.recipe.study
-    found = []
+    found = list(lab_warnings(lab))
     if len(study.seeds) < CONFIRMATORY_SEEDS:
         found.append(f"study.seeds has {len(study.seeds)}; under {CONFIRMATORY_SEEDS} the result is exploratory")
     if "trained" in study.arms and not {"base", "format"} <= set(study.arms):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from graft import tasks
 from graft.config.schema import Recipe
 from graft.evals.scoring import summarise
+from graft.evals.thinking import summarise_thinking
 from graft.pipeline.branches import Branch, branches, target_tasks, trained_tasks
 from graft.pipeline.stages import samples_path
+from graft.pipeline.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
 from graft.runs.samples import read_samples
@@ -42,14 +45,18 @@ def read_records(run: RunDirectory, recipe: Recipe) -> Records:
 
 def write_results(run: RunDirectory, recipe: Recipe) -> dict[str, Any]:
     """Write ``results.json``: mean scores by arm, seed, task and split, beside the trivial baselines."""
+    scored = [branch for branch in branches(recipe) if run.is_done(f"score-{branch.label}")]
     rows = []
-    for branch, by_task in read_records(run, recipe).items():
-        for task, records in by_task.items():
+    for branch, thinks in (way for done in scored for way in ways(recipe, done)):
+        for task in recipe.eval.tasks:
+            records = read_samples(samples_path(run, branch, task))
             for split in ("eval", "seen"):
                 chosen = [record for record in records if record["split"] == split]
                 if chosen:
+                    sampling = used_sampling(recipe, thinks=thinks)
+                    means = summarise_thinking(chosen, sampling) if thinks else summarise(chosen)
                     head = {"arm": branch.label, "seed": branch.seed, "task": task, "split": split}
-                    rows.append({**head, **summarise(chosen)})
+                    rows.append({**head, "sampling": asdict(sampling), **means})
     results = {"rows": rows, "baselines": _baselines(run, recipe)}
     write_json(run.path / "results.json", results)
     return results

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from graft import tasks
 from graft.config.schema import Recipe
+from graft.data.chat import ChatPolicy, check_policy
 from graft.data.sources import word_sets
 from graft.data.tokens import encode
 from graft.errors import DataError
 from graft.evals.scoring import Items, prepare_items
 from graft.models.loading import load_tokenizer
+from graft.pipeline.backends import is_remote
 from graft.pipeline.branches import Branch, branch_examples, branches, trained_tasks
 from graft.stats.power import UNKNOWN_DISCORDANCE, minimum_detectable_effect
 from graft.tasks.base import Split
 from graft.tasks.words.audit import LeakAudit, audit_words
-from graft.tasks.words.pool import WordSets
+from graft.tasks.words.pool import WordSets, package_words
 from graft.tasks.words.task import WordTask
 from graft.types import TokenRow
 
@@ -32,7 +34,7 @@ class Lab:
 
     Attributes:
         recipe: the settings.
-        tokenizer: the model's tokenizer.
+        tokenizer: the model's tokenizer; a stand-in where the model is behind a server and its own is unknown.
         words: training and held-out words.
         items: scored items: per task those on held-out words, then those on training words.
         audit: what the leak audit found.
@@ -43,6 +45,11 @@ class Lab:
     words: WordSets
     items: tuple[Items, ...]
     audit: LeakAudit
+
+    @property
+    def policy(self) -> ChatPolicy:
+        """How every prompt of the run is rendered."""
+        return chat_policy(self.recipe)
 
     @property
     def steps(self) -> int:
@@ -66,7 +73,7 @@ class Lab:
         train = self.recipe.train
         count = self.steps * train.batch_size * train.gradient_accumulation
         examples = branch_examples(self.recipe, branch, self.words, count)
-        encoded = encode(self.tokenizer, examples, max_length=self.recipe.data.max_length)
+        encoded = encode(self.tokenizer, examples, max_length=self.recipe.data.max_length, policy=self.policy)
         if encoded.dropped:
             first = examples[encoded.dropped[0]].id
             raise DataError(
@@ -74,6 +81,11 @@ class Lab:
                 f"{count} training rows are longer (first: {first}); raise it"
             )
         return encoded.rows
+
+
+def chat_policy(recipe: Recipe) -> ChatPolicy:
+    """What a recipe says about prompts."""
+    return ChatPolicy(recipe.thinking, recipe.model.system, recipe.model.template)
 
 
 def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: None) -> Lab:
@@ -85,9 +97,13 @@ def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: Non
 
     Raises:
         DataError: words or rows are missing.
-        ModelError: the tokenizer cannot be loaded.
+        ModelError: the tokenizer cannot be loaded, or its chat template fails.
+        ThinkingPolicyError: the model cannot think as the recipe says, or cannot but think.
     """
-    tokenizer = load_tokenizer(recipe.model.id, revision=recipe.model.revision)
+    tokenizer = recipe_tokenizer(recipe)
+    itemised = tokenizer if knows_tokens(recipe) else None
+    policy = chat_policy(recipe)
+    check_policy(tokenizer, policy)
     section = recipe.words
     words = word_sets(
         section.source, tokenizer, pool=section.pool, train=section.train, eval=section.eval, seed=section.seed
@@ -100,8 +116,24 @@ def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: Non
         for split, limit in limits.items():
             if limit:
                 examples = list(task.examples(split, limit=limit, seed=section.seed))
-                items.append(prepare_items(tokenizer, task, split, examples, max_length=recipe.data.max_length))
+                length, think = recipe.data.max_length, policy.thinking == "on"
+                items.append(
+                    prepare_items(itemised, task, split, examples, max_length=length, policy=policy, think=think)
+                )
     return Lab(recipe, tokenizer, words, tuple(items), _audit(recipe, tokenizer, words))
+
+
+def knows_tokens(recipe: Recipe) -> bool:
+    """False when the model is behind a server and the recipe does not say which tokenizer it has."""
+    return not is_remote(recipe) or recipe.model.tokenizer is not None
+
+
+def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; where it is unknown the embedded model's, which then only draws words and audits them."""
+    model = recipe.model
+    if not is_remote(recipe):
+        return load_tokenizer(model.id, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    return load_tokenizer(model.tokenizer or "sprout")
 
 
 def _audit(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, words: WordSets) -> LeakAudit:
@@ -152,6 +184,25 @@ def detectable(facts: Mapping[str, Any]) -> str:
     return "undefined: too few items" if math.isnan(share) else f"{100 * share:.1f} points"
 
 
+def warnings(lab: Lab) -> tuple[str, ...]:
+    """What the leak audit cannot rule out: words that the embedded model was trained on before the run."""
+    known = seen_by_sprout(lab)
+    if not known:
+        return ()
+    return (
+        f"words.source is {lab.recipe.words.source}, and {known:,} of {len(lab.words.eval):,} held-out words are in "
+        "the packaged base pool, which sprout's own training saw; words.source=package keeps them apart",
+    )
+
+
+def seen_by_sprout(lab: Lab) -> int:
+    """Held-out words among those that the embedded model itself was trained on; the packaged pools are apart."""
+    if lab.recipe.model.id != "sprout" or lab.recipe.words.source == "package":
+        return 0
+    base = {word.text for word in package_words("base")}
+    return sum(word.text in base for word in lab.words.eval)
+
+
 def audit_record(lab: Lab) -> dict[str, Any]:
     """The leak audit as stored in ``audit.json``."""
     return {
@@ -161,4 +212,5 @@ def audit_record(lab: Lab) -> dict[str, Any]:
         "eval_words": len(lab.words.eval),
         "dropped_words": lab.words.dropped,
         "source": lab.words.source,
+        "seen_by_sprout": seen_by_sprout(lab),
     }

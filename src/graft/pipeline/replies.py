@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.models.generation import generate
+from graft.models.backends.transformers import TransformersBackend
 from graft.pipeline.progress import Progress
 from graft.runs.samples import read_samples, write_samples
-from graft.types import TokenRow
+from graft.types import Prompt, Sampling, TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,11 +42,10 @@ def own_replies(
         batch_size: prompts per batch.
     """
     if not path.is_file():
-        asked = [row.prompt for row in rows if row.prompt]
+        asked = [Prompt((), row.prompt) for row in rows if row.prompt]
         bar = progress.task("answer the control's prompts", len(asked))
-        replies = generate(
-            model, tokenizer, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, on_batch=bar.advance
-        )
+        backend = TransformersBackend(model, tokenizer, batch_size=batch_size)
+        replies = backend.generate(asked, Sampling(max_new_tokens=max_new_tokens), on_done=bar.advance)
         bar.finish()
         write_samples(path, ({"reply": reply.text, "reply_ids": list(reply.token_ids)} for reply in replies))
     stored = iter(read_samples(path))

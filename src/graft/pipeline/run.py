@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from graft.config.grid import sampling_grid as read_grid
 from graft.config.keys import settings, value_at
 from graft.config.loading import Resolved, load_recipe
 from graft.config.naming import run_name, task_label
@@ -16,14 +18,18 @@ from graft.config.schema import Recipe
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError, RunError
 from graft.models.hardware import accelerator
+from graft.models.sampling import describe, from_section
+from graft.pipeline.backends import is_remote
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.conclude import PERCENT, write_results, write_verdict
-from graft.pipeline.lab import Lab, audit_record, detectable, forecast, prepare
+from graft.pipeline.grid import Point, grid_points, score_grid
+from graft.pipeline.lab import Lab, audit_record, detectable, forecast, prepare, warnings
 from graft.pipeline.outcome import Outcome, Table, now
 from graft.pipeline.progress import Progress
 from graft.pipeline.stages import load_branch, score_branch, train_branch
 from graft.pipeline.validate import validate
 from graft.report.html import write_report
+from graft.report.sampling import grid_texts
 from graft.report.tables import result_table
 from graft.runs import provenance
 from graft.runs.directory import RunDirectory
@@ -54,22 +60,29 @@ def train(resolved: Resolved, *, progress: Progress, resume: RunDirectory | None
     return _stages(resolved, progress, resume, train=True, score=False)
 
 
-def evaluate(target: str, resolved: Resolved, *, progress: Progress) -> Outcome:
+def evaluate(target: str, resolved: Resolved, *, progress: Progress, sampling_grid: str | None = None) -> Outcome:
     """Score a run's branches that have not been scored yet, or a model as it comes in a new run.
 
     Args:
         target: name or path of a run, or a model id.
         resolved: settings for a model; a run keeps its own.
         progress: what is told while it runs.
+        sampling_grid: combinations of sampling settings to score beside the recipe's own.
     """
     found = find_run(target, resolved.recipe.runs)
     if found is not None:
-        return _stages(load_recipe(found.recipe), progress, found, train=False, score=True)
+        stored = load_recipe(found.recipe)
+        return _stages(stored, progress, found, train=False, score=True, grid=_grid(stored.recipe, sampling_grid))
     sections = {"model": {"id": target}, "study": {"arms": ("base",)}}
     changed = {key: getattr(resolved.recipe, key).model_copy(update=update) for key, update in sections.items()}
     recipe = resolved.recipe.model_copy(update={**changed, "name": resolved.recipe.name or "eval"})
     origins = {**resolved.origins, "model.id": "command line", "study.arms": "graft eval"}
-    return _stages(Resolved(recipe, origins), progress, None, train=False, score=True)
+    grid = _grid(recipe, sampling_grid)
+    return _stages(Resolved(recipe, origins), progress, None, train=False, score=True, grid=grid)
+
+
+def _grid(recipe: Recipe, text: str | None) -> list[Point]:
+    return grid_points(recipe, read_grid(text, recipe.sampling)) if text is not None else []
 
 
 def report(run: RunDirectory) -> Path:
@@ -91,10 +104,16 @@ def find_run(target: str, root: Path) -> RunDirectory | None:
 
 
 def _stages(
-    resolved: Resolved, progress: Progress, resume: RunDirectory | None, *, train: bool, score: bool
+    resolved: Resolved,
+    progress: Progress,
+    resume: RunDirectory | None,
+    *,
+    train: bool,
+    score: bool,
+    grid: Sequence[Point] = (),
 ) -> Outcome:
     recipe = resolved.recipe
-    validate(recipe)
+    validate(recipe, training=train)
     progress.stage("prepare")
     lab = prepare(recipe)
     lab.audit.require()
@@ -106,6 +125,8 @@ def _stages(
         with MetricsLog(directory.metrics, directory.tensorboard) as metrics:
             for branch in branches(recipe):
                 _do_branch(directory, lab, branch, metrics, progress, train=train, score=score)
+        if grid:
+            score_grid(directory, lab, grid, progress)
         return _conclude(directory, recipe, progress) if score else _trained(directory, recipe)
 
 
@@ -113,6 +134,9 @@ def _write_preparation(directory: RunDirectory, resolved: Resolved, lab: Lab, pr
     plan = forecast(lab)
     for task, facts in plan["tasks"].items():
         progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
+    for warning in warnings(lab):
+        progress.note(f"warning: {warning}")
+        LOG.warning("%s", warning)
     if directory.is_done("prepare"):
         return
     with directory.stage("prepare"):
@@ -147,7 +171,9 @@ def _do_branch(
         model = train_branch(directory, lab, branch, metrics, progress)
     if score and not directory.is_done(f"score-{branch.label}"):
         progress.stage(f"score {branch.label}")
-        score_branch(directory, lab, branch, model or load_branch(directory, lab.recipe, branch), progress)
+        if model is None and not is_remote(lab.recipe):
+            model = load_branch(directory, lab.recipe, branch)
+        score_branch(directory, lab, branch, model, progress)
 
 
 def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Outcome:
@@ -159,8 +185,9 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
         _write_summary(directory, recipe, headline, _headline_metrics(results))
         page = write_report(directory)
     LOG.info("%s", headline)
-    table = Table(*result_table(directory))
+    table = Table(*(grid_texts(directory) or result_table(directory)))
     notes = tuple(target.headline for target in study.targets) if study else ()
+    notes += (f"replies: {describe(from_section(recipe.sampling))}",)
     return Outcome(directory, headline, table, page, notes)
 
 
@@ -221,11 +248,14 @@ def _plain_headline(results: dict[str, Any]) -> str:
 
 
 def _headline_metrics(results: dict[str, Any]) -> dict[str, float]:
-    """Exact match by arm and task, the mean over seeds."""
+    """Exact match by arm and task, and the tokens of thinking where there is any, means over seeds."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in results["rows"]:
         if row["split"] == "eval":
-            found[f"{row['arm'].split('-seed')[0]}/{row['task']}"].append(row["exact"])
+            name = f"{row['arm'].split('-seed')[0]}/{row['task']}"
+            found[name].append(row["exact"])
+            if "thinking" in row:
+                found[f"{name}/think_tokens"].append(row["thinking"]["think_tokens"])
     return {name: fmean(values) for name, values in found.items()}
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graft.config.schema import Recipe
-from graft.errors import RunError
+from graft.errors import ModelError, RunError
 from graft.evals.scoring import Items, prepare_items, score_items
+from graft.evals.thinking import score_with_thinking
 from graft.models.adapters import add_lora, count_parameters, load_adapter
-from graft.models.loading import computes_bfloat16, load_model
+from graft.models.backends.base import Backend
+from graft.models.loading import computes_bfloat16, kind_of, load_model
+from graft.pipeline.backends import open_backend, subset_ids
 from graft.pipeline.branches import Branch
 from graft.pipeline.lab import Lab
 from graft.pipeline.progress import Progress
 from graft.pipeline.replies import own_replies
+from graft.pipeline.thinking import save_tokenizer, thinking_items, used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import is_committed, replacing_folder
 from graft.runs.metrics import MetricsLog
 from graft.runs.samples import write_samples
 from graft.tasks.words.controls import spell_first
-from graft.train.engine import FitResult, Plan, StepReport, fit
+from graft.train.backends import fit_with
+from graft.train.engine import FitResult, Plan, StepReport
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,7 +68,7 @@ def train_branch(
             rows,
             run.path / "controls" / f"{branch.label}.jsonl",
             progress,
-            max_new_tokens=recipe.eval.max_new_tokens,
+            max_new_tokens=recipe.sampling.max_new_tokens,
             batch_size=recipe.eval.batch_size,
         )
     total, trainable = count_parameters(model)
@@ -71,6 +78,7 @@ def train_branch(
         branch.seed or 0,
         token_budget=_token_budget(recipe, model),
         bfloat16=_bfloat16(recipe, model),
+        allowed_ids=subset_ids(recipe.train.restrict_to, lab.tokenizer, model),
     )
     log = metrics.labelled(arm=branch.label)
     bar = progress.task(f"train {branch.label}", plan.steps)
@@ -88,7 +96,8 @@ def train_branch(
         bar.advance(0, loss=step.loss)
 
     with run.stage(f"train-{branch.label}") as outputs:
-        result = fit(
+        result = fit_with(
+            recipe.train.engine,
             model,
             rows,
             plan,
@@ -99,7 +108,7 @@ def train_branch(
         )
         with replacing_folder(final_folder(run, branch)) as folder:
             model.save_pretrained(folder)
-            lab.tokenizer.save_pretrained(folder)
+            save_tokenizer(lab, folder)
         for unfinished in (run.checkpoints / branch.label).glob("checkpoint-*"):
             shutil.rmtree(unfinished)
         facts = _facts(result, total, trainable)
@@ -110,26 +119,49 @@ def train_branch(
     return model
 
 
-def score_branch(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> None:
-    """Score all items of the run under one branch and store every one of them."""
-    bar = progress.task(f"score {branch.label}", sum(len(items) for items in lab.items))
+def score_branch(
+    run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel | None, progress: Progress
+) -> None:
+    """Score all items of the run under one branch, in each way the thinking policy asks for, and store every one.
+
+    Args:
+        run: where the scored items go.
+        lab: the items.
+        branch: whose model it is.
+        model: the model; ``None`` when it is behind a server.
+        progress: what is told.
+    """
+    recipe = lab.recipe
+    scored = list(ways(recipe, branch))
+    bar = progress.task(f"score {branch.label}", len(scored) * sum(len(items) for items in lab.items))
     with run.stage(f"score-{branch.label}") as outputs:
-        for task in lab.recipe.eval.tasks:
-            records = []
-            for items in (part for part in lab.items if part.task.card.name == task):
-                shown = prompted_items(lab, items) if branch.arm == "prompted" else items
-                scored = score_items(
-                    model,
-                    lab.tokenizer,
-                    shown,
-                    batch_size=lab.recipe.eval.batch_size,
-                    max_new_tokens=lab.recipe.eval.max_new_tokens,
-                    on_batch=lambda count: bar.advance(count),
-                )
-                records += [{"arm": branch.label, "seed": branch.seed, **record} for record in scored]
-            outputs[task] = write_samples(samples_path(run, branch, task), records)
-            LOG.info("%s scored on %s: %d items", branch.label, task, len(records))
+        for way, thinks in scored:
+            with closing(open_backend(recipe, lab.tokenizer, model, thinking=thinks)) as backend:
+                for task in recipe.eval.tasks:
+                    records = score_task(lab, way, task, backend, thinks=thinks, on_done=bar.advance)
+                    outputs[f"{task}-thinking" if way.thinking else task] = write_samples(
+                        samples_path(run, way, task), records
+                    )
+                    LOG.info("%s scored on %s: %d items", way.label, task, len(records))
     bar.finish()
+
+
+def score_task(
+    lab: Lab, way: Branch, task: str, backend: Backend, *, thinks: bool, on_done: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """The records of one branch and task, held-out items first."""
+    recipe = lab.recipe
+    sampling = used_sampling(recipe, thinks=thinks)
+    records: list[dict[str, Any]] = []
+    for items in (part for part in lab.items if part.task.card.name == task):
+        shown = prompted_items(lab, items) if way.arm == "prompted" else items
+        if thinks:
+            shown, samples = thinking_items(lab, shown), recipe.eval.thinking_samples
+            scored = score_with_thinking(backend, lab.tokenizer, shown, sampling, samples=samples, on_done=on_done)
+        else:
+            scored = score_items(backend, shown, sampling, on_batch=on_done)
+        records += [{"arm": way.label, "seed": way.seed, **record} for record in scored]
+    return records
 
 
 def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrainedModel:
@@ -139,7 +171,7 @@ def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrained
         RunError: the branch has not been trained to its end.
     """
     if branch.seed is None:
-        return _load(recipe, seed=0)
+        return load_untouched(recipe)
     folder = final_folder(run, branch)
     if not is_committed(folder):
         raise RunError(f"{run.name} holds no trained {branch.label}; train it first: graft run --resume {run.name}")
@@ -148,7 +180,14 @@ def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrained
     return _load(recipe, branch.seed, folder=folder)
 
 
-def make_plan(recipe: Recipe, steps: int, seed: int, *, token_budget: int, bfloat16: bool) -> Plan:
+def load_untouched(recipe: Recipe) -> PreTrainedModel:
+    """The recipe's model as it came."""
+    return _load(recipe, seed=0)
+
+
+def make_plan(
+    recipe: Recipe, steps: int, seed: int, *, token_budget: int, bfloat16: bool, allowed_ids: tuple[int, ...] | None
+) -> Plan:
     """Unpack the recipe for the engine, which knows nothing of recipes."""
     train = recipe.train
     return Plan(
@@ -166,18 +205,22 @@ def make_plan(recipe: Recipe, steps: int, seed: int, *, token_budget: int, bfloa
         logging_steps=train.logging_steps,
         save_steps=train.save_steps,
         keep_last=train.keep_last,
+        allowed_ids=allowed_ids,
     )
 
 
 def prompted_items(lab: Lab, items: Items) -> Items:
     """The same items with the instruction to spell the word first."""
     examples = [spell_first(example) for example in items.examples]
-    return prepare_items(lab.tokenizer, items.task, items.split, examples, max_length=lab.recipe.data.max_length)
+    length = lab.recipe.data.max_length
+    return prepare_items(
+        lab.tokenizer, items.task, items.split, examples, max_length=length, policy=lab.policy, think=items.think
+    )
 
 
 def _load(recipe: Recipe, seed: int, folder: Path | None = None) -> PreTrainedModel:
     section = recipe.model
-    return load_model(
+    model = load_model(
         str(folder) if folder else section.id,
         revision=None if folder else section.revision,
         init="weights" if folder else section.init,
@@ -185,11 +228,22 @@ def _load(recipe: Recipe, seed: int, folder: Path | None = None) -> PreTrainedMo
         device=section.device,
         dtype=section.dtype,
         attention=section.attention,
+        quantize=section.quantize,
+        trust_remote_code=section.trust_remote_code,
+        allow_pickle=section.allow_pickle,
     )
+    if kind_of(model) != "causal":
+        raise ModelError(
+            f"model.id is {section.id}, a sequence-to-sequence model; it loads, but only causal models can be trained "
+            "and scored yet, so choose one that continues text, such as Qwen3"
+        )
+    return model
 
 
 def _untrained(recipe: Recipe, branch: Branch) -> PreTrainedModel:
     assert branch.seed is not None
+    if recipe.train.engine == "unsloth":
+        return _untrained_by_unsloth(recipe, branch.seed)
     model = _load(recipe, branch.seed)
     adapter = recipe.adapter
     if adapter.kind == "none":
@@ -201,6 +255,26 @@ def _untrained(recipe: Recipe, branch: Branch) -> PreTrainedModel:
         dropout=adapter.dropout,
         targets=adapter.targets,
         seed=branch.seed,
+    )
+
+
+def _untrained_by_unsloth(recipe: Recipe, seed: int) -> PreTrainedModel:
+    """The same as Unsloth makes it; it can train no other."""
+    from graft.train import unsloth_engine
+
+    section, adapter = recipe.model, recipe.adapter
+    full = adapter.kind == "none"
+    model = unsloth_engine.load(
+        section.id,
+        revision=section.revision,
+        max_length=recipe.data.max_length,
+        full=full,
+        quantize=section.quantize,
+    )
+    if full:
+        return model
+    return unsloth_engine.add_lora(
+        model, r=adapter.r, alpha=adapter.alpha, dropout=adapter.dropout, targets=adapter.targets, seed=seed
     )
 
 

@@ -7,24 +7,34 @@ from pathlib import Path
 from graft import tasks
 from graft.config.schema import Recipe
 from graft.errors import ConfigError, StorageError
+from graft.pipeline.backends import is_remote
 from graft.pipeline.branches import branches, target_tasks, trained_tasks
 from graft.runs.space import require_space
+from graft.train.backends import preload_engine, require_engine
 
 CHECKPOINT_ALLOWANCE = 32 * 2**20
 """Bytes asked for per trained branch of a small model: adapter or weights, samples and logs."""
 
 
-def validate(recipe: Recipe) -> None:
-    """Check names, files, arms and the run folder.
+def validate(recipe: Recipe, *, training: bool = True) -> None:
+    """Check names, files, arms, the engine and the run folder.
+
+    Args:
+        recipe: the settings.
+        training: something will be trained, so the engine must be there; a scored run may have been trained elsewhere.
 
     Raises:
         ConfigError: a name, a file or a combination of settings is wrong.
+        MissingExtra: the engine's package is not installed.
         StorageError: the run folder cannot be written or has no room.
     """
     for name in (*trained_tasks(recipe), *recipe.eval.tasks):
         tasks.card(name)
     if "prose" in recipe.eval.tasks:
         raise ConfigError("eval.tasks holds prose, which has no answers to score; leave it out")
+    _check_server(recipe, training=training)
+    if training and any(branch.seed is not None for branch in branches(recipe)):
+        _check_engine(recipe)
     _check_sources(recipe)
     _check_arms(recipe)
     if recipe.words.source not in ("package", "tokenizer") and not Path(recipe.words.source).expanduser().is_file():
@@ -54,6 +64,44 @@ def _check_sources(recipe: Recipe) -> None:
         raise ConfigError(f"data.train names {', '.join(repeated)} more than once; give one source per task")
     if "prose" in named and not recipe.data.corpus:
         raise ConfigError("data.train holds prose, but data.corpus is empty; name plain-text files there")
+
+
+def _check_server(recipe: Recipe, *, training: bool) -> None:
+    """A server writes replies; it neither trains nor shows its logits."""
+    backend = recipe.model.backend
+    if not is_remote(recipe):
+        return
+    if training and any(branch.seed is not None for branch in branches(recipe)):
+        raise ConfigError(
+            f"model.backend is {backend}, which can be scored but not trained; use graft eval, or set "
+            "model.backend: transformers"
+        )
+    if recipe.generation.restrict_to is not None:
+        raise ConfigError(
+            f"generation.restrict_to is {recipe.generation.restrict_to}, but model.backend is {backend}, whose "
+            "vocabulary cannot be masked from here; leave it out"
+        )
+    if recipe.thinking != "off" and recipe.model.tokenizer is None:
+        raise ConfigError(
+            f"thinking is {recipe.thinking} and model.backend is {backend}; name the model's tokenizer in "
+            "model.tokenizer, so that its thinking can be counted"
+        )
+
+
+def _check_engine(recipe: Recipe) -> None:
+    engine = recipe.train.engine
+    require_engine(engine)
+    if engine == "unsloth" and recipe.model.init == "random":
+        raise ConfigError(
+            "train.engine is unsloth, which loads its models itself, but model.init is random; "
+            "save such a model to a folder and name that, or use train.engine: native"
+        )
+    if engine != "native" and recipe.train.restrict_to is not None:
+        raise ConfigError(
+            f"train.restrict_to is {recipe.train.restrict_to}, but train.engine is {engine}, whose softmax is its own; "
+            "use train.engine: native"
+        )
+    preload_engine(engine)
 
 
 def _check_arms(recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from graft.report import measures, tables
+from graft.report import measures, sampling, tables
 from graft.report.explain import GLOSSARY, arm_meaning, arm_order, arm_title
 from graft.report.figures import Chart, draw_charts
 from graft.report.items import OUTCOMES, browse
@@ -58,6 +58,8 @@ def render(files: RunFiles, charts: Sequence[Chart]) -> str:
         arms_table=tables.arms_table(files) if files.results.rows or files.study else None,
         decision=tables.decision_table(files),
         charts=charts,
+        sampling_notes=sampling.sampling_notes(files),
+        grid=sampling.grid_table(files),
         scoring=measures.scoring_table(files) if files.results.rows else None,
         split=measures.split_table(files) if files.results.rows else None,
         seen=measures.seen_table(files),

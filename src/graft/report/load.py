@@ -21,6 +21,7 @@ from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, read_jsonl
 from graft.runs.metrics import read_metrics
 from graft.stats.study import StratumRow, Study
+from graft.types import Sampling
 
 NAN = float("nan")
 EVAL, SEEN = "eval", "seen"
@@ -31,6 +32,25 @@ SHOWN_ARMS = ("base", "trained", "format")
 
 _SEED = re.compile(r"-seed\d+$")
 _SAMPLES = re.compile(r"(?P<arm>.+?)(?:-seed(?P<seed>\d+))?\.(?P<task>[^.]+)\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingFacts:
+    """What thinking took in one arm, seed, task and split.
+
+    Attributes:
+        samples: replies drawn per item.
+        think_tokens: mean tokens of thinking per reply.
+        unclosed: share of replies that ended inside their thinking.
+        truncated: share of replies cut at the token limit.
+        sampling: what the replies were drawn with.
+    """
+
+    samples: int
+    think_tokens: float = NAN
+    unclosed: float = NAN
+    truncated: float = NAN
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +69,9 @@ class ResultRow:
         reply_tokens: mean length of a reply in tokens.
         details: the task's further measures, means over items.
         phrasings: accuracy by phrasing.
+        sampling: how the replies were generated; None in runs that did not store it.
+        exact_from: ``one pass`` over the right answer, or ``strict reply`` where a server wrote the replies.
+        thinking: what thinking took; None for replies without it.
     """
 
     arm: str
@@ -64,6 +87,33 @@ class ResultRow:
     reply_tokens: float = NAN
     details: Mapping[str, float] = field(default_factory=dict)
     phrasings: Mapping[str, float] = field(default_factory=dict)
+    thinking: ThinkingFacts | None = None
+    sampling: Sampling | None = None
+    exact_from: str = "one pass"
+
+
+@dataclass(frozen=True, slots=True)
+class GridRow:
+    """Scores of one arm, seed, task and split under one combination of a sampling grid."""
+
+    arm: str
+    seed: int | None
+    task: str
+    split: str
+    sampling: Sampling
+    n: int
+    strict: float = NAN
+    lenient: float = NAN
+    parsed: float = NAN
+    finished: float = NAN
+    reply_tokens: float = NAN
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """sampling_grid.json."""
+
+    rows: tuple[GridRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +175,7 @@ class RunFiles:
         state, provenance, audit, forecast: the JSON files of those names; empty when missing.
         metrics: lines of metrics.jsonl.
         results: results.json.
+        grid: rows of sampling_grid.json; empty when missing.
         conclusion: verdict.json.
         samples: all samples files.
         replies: held-out items by task, then arm, of the first seed of every shown arm, in file order.
@@ -140,6 +191,7 @@ class RunFiles:
     forecast: Mapping[str, Any] = field(default_factory=dict)
     metrics: tuple[Mapping[str, Any], ...] = ()
     results: Results = field(default_factory=Results)
+    grid: tuple[GridRow, ...] = ()
     conclusion: Conclusion = field(default_factory=Conclusion)
     samples: tuple[SamplesFile, ...] = ()
     replies: Mapping[str, Mapping[str, tuple[Reply, ...]]] = field(default_factory=dict)
@@ -215,6 +267,7 @@ def load(run: RunDirectory | Path | str) -> RunFiles:
         forecast=_read_object(path / "forecast.json"),
         metrics=_read_metrics(path / "metrics.jsonl"),
         results=_read_results(path / "results.json"),
+        grid=_read_grid(path / "sampling_grid.json"),
         conclusion=decode(Conclusion, _read_object(path / "verdict.json"), str(path / "verdict.json")),
         samples=files,
         replies=_read_shown(files),
@@ -284,6 +337,11 @@ def _read_results(path: Path) -> Results:
     results = decode(Results, _read_object(path), str(path))
     rows = tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in results.rows)
     return Results(rows, results.baselines)
+
+
+def _read_grid(path: Path) -> tuple[GridRow, ...]:
+    grid = decode(Grid, _read_object(path), str(path))
+    return tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in grid.rows)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

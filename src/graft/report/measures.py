@@ -6,15 +6,16 @@ import math
 from collections.abc import Sequence
 
 from graft.report.explain import arm_order, arm_title
-from graft.report.load import EVAL, NAN, SEEN, ResultRow, RunFiles
+from graft.report.load import EVAL, NAN, SEEN, ResultRow, RunFiles, ThinkingFacts
 from graft.report.numbers import DASH, level, level_order, number, p_value, percent, points, points_with_interval
 from graft.report.tables import Cell, Table, judged_task, mean, of_arm, percent_cell
 from graft.stats.study import BASE, FORMAT, TRAINED, StratumRow
 
 
 def scoring_table(files: RunFiles) -> Table:
-    """All scores of the generated replies by task and arm, means over seeds."""
-    columns = (
+    """All scores of the generated replies by task and arm, means over seeds; what thinking took where there was any."""
+    thinking = [row.thinking for task in files.tasks for row in files.rows(task) if row.thinking is not None]
+    columns: tuple[str, ...] = (
         "Task",
         "Arm",
         "Items",
@@ -24,6 +25,7 @@ def scoring_table(files: RunFiles) -> Table:
         "Parsed",
         "Agreement",
         "Reply tokens",
+        *(("Replies an item", "Think tokens", "Unclosed", "Cut") if thinking else ()),
         "Other measures",
     )
     rows = []
@@ -41,10 +43,31 @@ def scoring_table(files: RunFiles) -> Table:
                     Cell(number(own[0].n)),
                     *(percent_cell(share, "not measured for this arm") for share in shares),
                     Cell(DASH, "not measured for this arm") if math.isnan(tokens) else Cell(f"{tokens:.1f}"),
+                    *(_thinking_cells(own) if thinking else ()),
                     Cell(_other_measures(own), kind="text"),
                 )
             )
-    return Table("scores", "How the replies were scored (held-out words, means over seeds)", columns, tuple(rows))
+    caption = "How the replies were scored (held-out words, means over seeds)"
+    return Table("scores", caption + (_drawn(thinking[0]) if thinking else ""), columns, tuple(rows))
+
+
+def _thinking_cells(rows: Sequence[ResultRow]) -> tuple[Cell, ...]:
+    facts = [row.thinking for row in rows if row.thinking is not None]
+    if not facts:
+        return (Cell(DASH, "this arm answered without thinking"),) * 4
+    return (
+        Cell(number(facts[0].samples)),
+        Cell(f"{mean(fact.think_tokens for fact in facts):.1f}"),
+        Cell(percent(mean(fact.unclosed for fact in facts))),
+        Cell(percent(mean(fact.truncated for fact in facts))),
+    )
+
+
+def _drawn(facts: ThinkingFacts) -> str:
+    """How replies with thinking were drawn and what their exact match means, for the caption."""
+    shown = ("temperature", "top_p", "top_k", "min_p", "max_new_tokens")
+    values = ", ".join(f"{name} {number(facts.sampling[name])}" for name in shown if name in facts.sampling)
+    return f". With thinking, exact: most of an item's replies are strictly right; drawn with {values}"
 
 
 def _other_measures(rows: Sequence[ResultRow]) -> str:

@@ -25,6 +25,7 @@ from graft.models.forward import answer_logits, pad_rows
 from graft.runs.files import MARKER, is_committed
 from graft.train.optim import GRAFT_OPTIMIZERS, build_optimizer
 from graft.types import TokenRow
+from graft.vocab.restrict import restrict_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,6 +55,7 @@ class Plan:
         logging_steps: steps between two reports.
         save_steps: steps between two checkpoints, ``None`` for none.
         keep_last: checkpoints kept.
+        allowed_ids: ascending ids that the softmax runs over; ``None`` for the whole vocabulary.
     """
 
     steps: int
@@ -70,6 +72,7 @@ class Plan:
     logging_steps: int
     save_steps: int | None
     keep_last: int
+    allowed_ids: tuple[int, ...] | None = None
 
     @property
     def rows(self) -> int:
@@ -144,18 +147,46 @@ def fit(
         TrainError: the number of rows does not fit the plan, or the loss is no longer finite.
         StorageError: a checkpoint cannot be written.
     """
-    if len(rows) != plan.rows:
-        raise TrainError(f"{plan.steps} steps need {plan.rows} rows, but got {len(rows)}")
-    watcher = _Watcher(on_report, on_step)
+    check_rows(rows, plan)
+    watcher = Watcher(on_report, on_step)
     trainer = _Engine(
         model=model,
-        args=_arguments(plan, model, folder),
+        args=TrainingArguments(**loop_options(plan, model, folder)),
         train_dataset=_Rows(rows),
         data_collator=_Collator(pad_id, plan.token_budget),
         callbacks=[watcher],
-        optimizers=(_own_optimizer(model, plan), None),
+        optimizers=(own_optimizer(model, plan), None),
     )
-    trainer.bfloat16 = plan.bfloat16
+    trainer.plan = plan
+    return run_loop(trainer, model, rows, watcher, folder)
+
+
+def check_rows(rows: Sequence[TokenRow], plan: Plan) -> None:
+    """Refuse a number of rows that is not the plan's.
+
+    Raises:
+        TrainError: there are more or fewer.
+    """
+    if len(rows) != plan.rows:
+        raise TrainError(f"{plan.steps} steps need {plan.rows} rows, but got {len(rows)}")
+
+
+def run_loop(
+    trainer: Trainer, model: PreTrainedModel, rows: Sequence[TokenRow], watcher: Watcher, folder: Path
+) -> FitResult:
+    """Let a trainer run to its end, from the newest complete checkpoint if any; every engine ends here.
+
+    Args:
+        trainer: built with `loop_options` and ``watcher`` among its callbacks.
+        model: what it trains; in evaluation mode afterwards.
+        rows: what it reads.
+        watcher: knows the last loss.
+        folder: its checkpoints.
+
+    Raises:
+        TrainError: the loss is no longer finite.
+        StorageError: a checkpoint cannot be written.
+    """
     trainer.remove_callback(PrinterCallback)
     cached = model.config.use_cache  # the loop turns it off for good
     started = time.monotonic()
@@ -210,26 +241,11 @@ def by_budget(rows: Sequence[TokenRow], token_budget: int) -> list[list[TokenRow
     return groups
 
 
-class _Engine(Trainer):  # type: ignore[misc]
-    """transformers' loop, schedule, checkpoints and resume around Graft's order, layout and loss."""
-
-    bfloat16: bool
+class GraftLoop(Trainer):  # type: ignore[misc]
+    """transformers' loop with Graft's order and checkpoints: rows as they are given, markers on what is complete."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        model.train()
-        micro_batches = self._prepare_inputs(inputs)["micro_batches"]
-        trained = sum((labels_BT != -100).sum() for _, labels_BT in micro_batches)
-        loss = torch.zeros((), device=self.args.device)
-        for ids_BT, labels_BT in micro_batches:
-            with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bfloat16):
-                logits_NV, targets_N = answer_logits(model, ids_BT, labels_BT)
-            part = torch.nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum") / trained
-            self.accelerator.backward(part)
-            loss += part.detach()
-        return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -237,7 +253,28 @@ class _Engine(Trainer):  # type: ignore[misc]
         (folder / MARKER).touch()  # last: a folder without it was not written to its end
 
 
-class _Watcher(TrainerCallback):  # type: ignore[misc]
+class _Engine(GraftLoop):
+    """The loop around Graft's own layout and loss."""
+
+    plan: Plan
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        model.train()
+        micro_batches = self._prepare_inputs(inputs)["micro_batches"]
+        trained = sum((labels_BT != -100).sum() for _, labels_BT in micro_batches)
+        loss = torch.zeros((), device=self.args.device)
+        for ids_BT, labels_BT in micro_batches:
+            with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.plan.bfloat16):
+                logits_NV, targets_N = answer_logits(model, ids_BT, labels_BT)
+            if self.plan.allowed_ids is not None:
+                logits_NV, targets_N = restrict_logits(logits_NV, targets_N, self.plan.allowed_ids)
+            part = torch.nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum") / trained
+            self.accelerator.backward(part)
+            loss += part.detach()
+        return loss
+
+
+class Watcher(TrainerCallback):  # type: ignore[misc]
     """Hands the loop's progress out and stops a training whose loss is no longer a number."""
 
     def __init__(self, on_report: Callable[[StepReport], None], on_step: Callable[[int], None]) -> None:
@@ -246,11 +283,13 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
         self.last_loss = float("nan")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Hand out the number of steps done."""
         self.on_step(state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
+        """Hand out a report, or stop when its loss is no number."""
         if not logs or "loss" not in logs:
             return
         report = StepReport(state.global_step, logs["loss"], logs["learning_rate"], logs.get("grad_norm", float("nan")))
@@ -263,34 +302,40 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
         self.on_report(report)
 
 
-def _arguments(plan: Plan, model: PreTrainedModel, folder: Path) -> TrainingArguments:
+def loop_options(plan: Plan, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+    """The plan as keyword arguments of `TrainingArguments`, alike for every engine.
+
+    Raises:
+        ConfigError: unknown optimizer or schedule.
+    """
     on_cpu = model.device.type == "cpu"
     check_names(plan.optimizer, plan.schedule)
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=plan.steps,
-        per_device_train_batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
-        lr_scheduler_type=plan.schedule,
-        warmup_steps=plan.warmup_steps,
-        weight_decay=plan.weight_decay,
-        max_grad_norm=plan.max_grad_norm,
-        optim="adamw_torch_fused" if plan.optimizer in GRAFT_OPTIMIZERS else plan.optimizer,
-        use_cpu=on_cpu,
-        seed=plan.seed,
-        logging_steps=min(plan.logging_steps, plan.steps),
-        logging_nan_inf_filter=False,
-        save_strategy="steps" if plan.save_steps else "no",
-        save_steps=plan.save_steps or plan.steps,
-        save_total_limit=plan.keep_last,
-        dataloader_pin_memory=not on_cpu,
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-    )
+    return {
+        "output_dir": str(folder),
+        "max_steps": plan.steps,
+        "per_device_train_batch_size": plan.batch_size,
+        "learning_rate": plan.learning_rate,
+        "lr_scheduler_type": plan.schedule,
+        "warmup_steps": plan.warmup_steps,
+        "weight_decay": plan.weight_decay,
+        "max_grad_norm": plan.max_grad_norm,
+        "optim": "adamw_torch_fused" if plan.optimizer in GRAFT_OPTIMIZERS else plan.optimizer,
+        "use_cpu": on_cpu,
+        "use_cache": model.config.use_cache,  # the trainer writes it into the model, which generates with it afterwards
+        "seed": plan.seed,
+        "logging_steps": min(plan.logging_steps, plan.steps),
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps" if plan.save_steps else "no",
+        "save_steps": plan.save_steps or plan.steps,
+        "save_total_limit": plan.keep_last,
+        "dataloader_pin_memory": not on_cpu,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
 
 
-def _own_optimizer(model: PreTrainedModel, plan: Plan) -> torch.optim.Optimizer | None:
+def own_optimizer(model: PreTrainedModel, plan: Plan) -> torch.optim.Optimizer | None:
     """Graft's own optimizers; ``None`` leaves the name to transformers."""
     if plan.optimizer not in GRAFT_OPTIMIZERS:
         return None

@@ -1,0 +1,187 @@
+"""Ollama as a backend, through its own Python client (the extra `ollama`)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graft.errors import MissingExtra, ModelError, choices
+from graft.models.backends.base import no_progress
+from graft.models.backends.remote import BUSY, Meter, Patience, Reply, ServerBusy, ask_all, retrying
+from graft.types import Completion, Delta, Prompt, Sampling, Usage
+
+if TYPE_CHECKING:
+    from ollama import ChatResponse
+
+HERE = "http://127.0.0.1:11434"
+"""Where Ollama listens on the machine it is installed on."""
+
+
+class OllamaBackend:
+    """A model behind Ollama.
+
+    Args:
+        model: Ollama's name of the model, such as ``qwen3:0.6b``.
+        url: the server's address; this machine's own when ``None``.
+        thinking: whether a thinking reply is asked for.
+        api_key: sent as a bearer token, for servers behind a proxy.
+        key_source: where the user sets the key, for the message about a wrong one.
+        patience: time-outs, retries and concurrency.
+
+    Raises:
+        MissingExtra: the client is not installed.
+    """
+
+    local = False
+
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        *,
+        thinking: bool = False,
+        api_key: str | None = None,
+        key_source: str = "the API key",
+        patience: Patience | None = None,
+    ) -> None:
+        try:
+            import ollama
+        except ImportError as error:
+            raise MissingExtra("model.backend ollama", "ollama") from error
+        self.model = model
+        self.thinking = thinking
+        self.patience = patience or Patience()
+        self.url = url or HERE
+        self._key_source = key_source
+        self._meter = Meter()
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = ollama.Client(self.url, timeout=self.patience.timeout_seconds, headers=headers)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read and written so far."""
+        return self._meter.usage
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, on_done: Callable[[int], None] = no_progress
+    ) -> list[Completion]:
+        """Continue every prompt.
+
+        Raises:
+            ModelError: the server cannot be reached, lacks the model, stays busy or answers nonsense.
+        """
+
+        def attempt(prompt: Prompt) -> Completion:
+            with self._translated():
+                answer = self._client.chat(**self._request(prompt, sampling), stream=False)
+            return self._completion(Reply().add(*_texts(answer)), answer)
+
+        def ask(prompt: Prompt) -> Completion:
+            return retrying(lambda: attempt(prompt), self.patience.retries)
+
+        return ask_all(ask, prompts, self.patience.concurrency, on_done)
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta]:
+        """Continue one prompt piece by piece.
+
+        Raises:
+            ModelError: as in `generate`, or the connection ended within the reply.
+        """
+
+        def begin() -> tuple[Iterator[ChatResponse], ChatResponse | None]:
+            with self._translated():
+                parts = iter(self._client.chat(**self._request(prompt, sampling), stream=True))
+                return parts, next(parts, None)  # the request is sent when the first piece is asked for
+
+        parts, part = retrying(begin, self.patience.retries)
+        reply, shown, last = Reply(), "", None
+        while part is not None:
+            last = part
+            piece = reply.add(*_texts(part))
+            if piece:
+                shown += piece
+                yield Delta(piece)
+            try:
+                with self._translated():
+                    part = next(parts, None)
+            except ServerBusy as broken:  # the reader has seen the beginning already
+                raise ModelError(f"{broken}; try again") from broken
+        if last is None or not last.done:
+            raise ModelError(f"{self.url}: the connection ended within the reply; try again")
+        yield Delta("", self._completion(shown, last))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "think": self.thinking,
+            "options": {
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": sampling.top_k,
+                "min_p": sampling.min_p,
+                "num_predict": sampling.max_new_tokens,
+                "repeat_penalty": sampling.repetition_penalty,
+                "seed": sampling.seed,
+            },
+        }
+
+    def _completion(self, text: str, last: ChatResponse) -> Completion:
+        usage = None
+        if last.eval_count is not None:
+            usage = Usage(last.prompt_eval_count or 0, last.eval_count)
+        self._meter.add(usage)
+        return Completion(text, (), last.done_reason != "length", usage)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what the client raises into errors that say what to do."""
+        import httpx  # brought by the client, whose connection errors it lets through
+        import ollama
+
+        try:
+            yield
+        except ollama.ResponseError as error:
+            raise self._refused(error.status_code, str(error.error)) from error
+        except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise ModelError(
+                f"cannot reach Ollama at {self.url}; start it with `ollama serve` or correct model.url"
+            ) from error
+        except httpx.TimeoutException as error:
+            seconds = self.patience.timeout_seconds
+            raise ModelError(
+                f"Ollama at {self.url} gave no reply within {seconds:g} s; raise remote.timeout_seconds"
+            ) from error
+        except httpx.TransportError as error:
+            raise ServerBusy(f"the connection to Ollama at {self.url} broke: {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:  # the client reads whatever JSON came
+            raise ModelError(
+                f"{self.url} does not answer like Ollama: {str(error)[:200]}; check model.url and the server's log"
+            ) from error
+
+    def _refused(self, status: int, said: str) -> Exception:
+        if status in BUSY:
+            return ServerBusy(f"Ollama at {self.url} is busy or failing (HTTP {status}: {said})")
+        if status in (401, 403):
+            return ModelError(f"{self.url} refused the API key (HTTP {status}: {said}); set {self._key_source}")
+        if status == 404:
+            return ModelError(f"Ollama at {self.url} has no model {self.model!r} ({said}). {self._known()}")
+        return ModelError(f"Ollama at {self.url} refused the request: {said}")
+
+    def _known(self) -> str:
+        """How to get the model, and the models that are there."""
+        pull = f"Get it with: ollama pull {self.model}."
+        with contextlib.suppress(Exception):  # this is only advice; the error itself is already known
+            names = [str(model.model) for model in self._client.list().models]
+            return f"{pull} {choices(self.model, names)}"
+        return pull
+
+
+def _texts(answer: ChatResponse) -> tuple[str, str]:
+    """Thinking and answer of a message or a piece of one."""
+    return answer.message.thinking or "", answer.message.content or ""

@@ -1,0 +1,225 @@
+"""What a model is, before its weights are loaded: sizes, experts, context, and the memory that it will need.
+
+Parameters are counted on the meta device: the architecture is built, but no memory is taken for its weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graft.errors import ModelError
+from graft.models.loading import auto_class, load_config
+from graft.models.source import Kind, Source, cannot_load, locate, model_kind, read_config, text_config
+
+EXPERT_COUNTS = (
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "moe_num_experts",
+    "num_moe_experts",
+    "num_routed_experts",
+)
+"""Config fields that give the number of experts of a layer."""
+
+EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+"""Config fields that give how many of them a token visits; without one it is one, as in Switch."""
+
+CONTEXTS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+"""Config fields that give the longest context."""
+
+STORED_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+
+QUANTIZED_BYTES = {"nf4": 0.52, "int8": 1.02}
+"""Bytes per weight of a quantised linear layer with its scales (blocks of 64, double quantisation)."""
+
+_EXPERT = re.compile(r"(^|\.)experts\.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model's config says, and what follows from it.
+
+    Attributes:
+        model_type: the architecture's name in transformers.
+        kind: ``causal`` or ``seq2seq``.
+        parameters: all parameters; tied weights count once.
+        active_parameters: parameters that one token passes; fewer than all only in a mixture of experts.
+        embedding_parameters: those of the input and output embeddings.
+        linear_parameters: those of the other linear layers, which are what quantising shrinks.
+        linear_features: sum over these layers of inputs and outputs; LoRA of rank r adds r times as many parameters.
+        experts: experts of a layer; 0 for a dense model.
+        experts_per_token: experts that a token visits; 0 for a dense model.
+        context_length: longest text in tokens; 0 when the config sets no limit.
+        layers: number of layers, of encoder and decoder together.
+        hidden_size: width of the hidden state.
+        heads: attention heads.
+        kv_heads: key and value heads; fewer than ``heads`` with grouped queries.
+        vocabulary: rows of the input embedding.
+        dtype_bytes: bytes of a parameter as the weights are stored; 4 when the config does not say.
+    """
+
+    model_type: str
+    kind: Kind
+    parameters: int
+    active_parameters: int
+    embedding_parameters: int
+    linear_parameters: int
+    linear_features: int
+    experts: int
+    experts_per_token: int
+    context_length: int
+    layers: int
+    hidden_size: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    dtype_bytes: int
+
+    @property
+    def embedding_share(self) -> float:
+        """Share of the parameters that are embeddings, in [0, 1]."""
+        return self.embedding_parameters / self.parameters
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether it is a mixture of experts."""
+        return self.experts > 1
+
+    def weight_bytes(self, dtype_bytes: float, quantize: str = "none") -> int:
+        """Memory of the weights.
+
+        Args:
+            dtype_bytes: bytes of a parameter that is not quantised.
+            quantize: ``none``, ``nf4`` or ``int8``.
+        """
+        shrunk = self.linear_parameters if quantize != "none" else 0
+        return round((self.parameters - shrunk) * dtype_bytes + shrunk * QUANTIZED_BYTES.get(quantize, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryForecast:
+    """Bytes that a run is expected to need; an estimate from above for what the engine lays out by its token budget.
+
+    Attributes:
+        weights: the model.
+        training: gradients, optimizer state and the adapters themselves; 0 for scoring alone.
+        activations: what the backward pass needs of one micro-batch; for scoring one layer of it.
+    """
+
+    weights: int
+    training: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Everything together."""
+        return self.weights + self.training + self.activations
+
+
+def model_facts(
+    model_id: str, *, revision: str | None = None, trust_remote_code: bool = False, source: Source | None = None
+) -> ModelFacts:
+    """Find out about a model without loading its weights.
+
+    Args:
+        model_id: ``sprout``, a folder, a hub id or a URL.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: run code from the model's repository if its architecture needs it.
+        source: where it is, if that is known already.
+
+    Raises:
+        ModelError: there is no such model, or its architecture is unknown or cannot write.
+    """
+    import torch
+
+    place = source or locate(model_id)
+    raw = read_config(place, model_id, revision)
+    config = load_config(place, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
+    known = {**config.to_dict(), **raw}
+    kind = model_kind(known, model_id)
+    try:
+        with torch.device("meta"):
+            model = auto_class(kind).from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # every architecture has rules of its own for its config
+        raise ModelError(cannot_load("config", model_id, error)) from error
+    return describe(model, known, kind)
+
+
+def describe(model: Any, config: Mapping[str, Any], kind: Kind) -> ModelFacts:
+    """The facts of a model in memory or on the meta device."""
+    import torch
+
+    text = text_config(config)
+    experts, per_token = expert_counts(config)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    total = sum(sizes.values())
+    in_experts = sum(size for name, size in sizes.items() if _EXPERT.search(name))
+    idle = round(in_experts * (1 - per_token / experts)) if experts else 0
+    ends = [end for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
+    embeddings = {id(end.weight): end.weight.numel() for end in ends}
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m not in ends]
+    heads = _first(text, ("num_attention_heads", "n_head", "num_heads"))
+    return ModelFacts(
+        model_type=str(config.get("model_type", "")),
+        kind=kind,
+        parameters=total,
+        active_parameters=total - idle,
+        embedding_parameters=sum(embeddings.values()),
+        linear_parameters=sum(layer.weight.numel() for layer in linear),
+        linear_features=sum(layer.in_features + layer.out_features for layer in linear),
+        experts=experts,
+        experts_per_token=per_token,
+        context_length=_first(text, CONTEXTS),
+        layers=_layers(text),
+        hidden_size=_first(text, ("hidden_size", "n_embd", "d_model")),
+        heads=heads,
+        kv_heads=_first(text, ("num_key_value_heads", "n_head_kv")) or heads,
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+        dtype_bytes=STORED_BYTES.get(str(text.get("torch_dtype") or text.get("dtype")).removeprefix("torch."), 4),
+    )
+
+
+def expert_counts(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Experts of a layer and how many of them a token visits, from any architecture's config; zeros when dense."""
+    text = text_config(config)
+    experts = _first(text, EXPERT_COUNTS)
+    if experts < 2:
+        return 0, 0
+    return experts, _first(text, EXPERTS_PER_TOKEN) or 1
+
+
+def forecast_memory(
+    facts: ModelFacts, *, dtype_bytes: int, quantize: str = "none", trainable: int = 0, tokens: int
+) -> MemoryForecast:
+    """Estimate the memory of training or scoring.
+
+    Args:
+        facts: the model.
+        dtype_bytes: bytes of a weight in memory.
+        quantize: ``none``, ``nf4`` or ``int8``.
+        trainable: trained parameters; 0 for scoring alone. Each takes its gradient and two moments of AdamW.
+        tokens: tokens of one micro-batch.
+
+    Source: activations by Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
+        equation 2 without its attention term (17 numbers per token, layer and hidden unit).
+    """
+    per_layer = 17 * tokens * facts.hidden_size * max(dtype_bytes, 2)
+    state = trainable * (dtype_bytes + 8) + (trainable * dtype_bytes if trainable < facts.parameters else 0)
+    layers = facts.layers if trainable else 1
+    return MemoryForecast(facts.weight_bytes(dtype_bytes, quantize), state, layers * per_layer)
+
+
+def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """The first of these fields that holds a number, or 0."""
+    return next((int(config[name]) for name in names if isinstance(config.get(name), int)), 0)
+
+
+def _layers(text: Mapping[str, Any]) -> int:
+    both = [text.get("encoder_layers"), text.get("decoder_layers")]
+    if all(isinstance(count, int) for count in both):
+        return sum(int(count or 0) for count in both)
+    one = _first(text, ("num_hidden_layers", "n_layer", "num_layers"))
+    return one + _first(text, ("num_decoder_layers",))

@@ -1,0 +1,76 @@
+"""Weights of 4 or 8 bits through bitsandbytes (extra `quant`): NF4 with double quantisation, or LLM.int8()."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from graft.errors import MissingExtra, ModelError, choices
+from graft.models.devices import computes_bfloat16
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+QUANTIZATIONS = ("none", "nf4", "int8")
+
+
+def check_quantize(quantize: str, init: str, target: torch.device) -> None:
+    """Check that a number format can be had, before anything is loaded.
+
+    Args:
+        quantize: ``none``, ``nf4`` or ``int8``.
+        init: where the weights come from; random ones cannot be quantised.
+        target: where the model will be.
+
+    Raises:
+        MissingExtra: bitsandbytes is not installed.
+        ModelError: there is no such format, or it cannot be had here.
+    """
+    if quantize not in QUANTIZATIONS:
+        raise ModelError(
+            f"model.quantize is {quantize!r}, but it must be a known format. {choices(quantize, QUANTIZATIONS)}"
+        )
+    if quantize == "none":
+        return
+    if init == "random":
+        raise ModelError(f"model.quantize is {quantize} and model.init is random; quantising needs weights; drop one")
+    if target.type == "mps":
+        raise ModelError(f"model.quantize is {quantize}, which runs on CUDA and CPUs, but the device is mps; use none")
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtra(f"model.quantize {quantize} (bitsandbytes)", "quant")
+
+
+def quantization(quantize: str, target: torch.device) -> Any:
+    """Settings of bitsandbytes. Source: Dettmers et al. 2023, "QLoRA", section 3 (NF4, double quantisation)."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if computes_bfloat16(target) else torch.float32,
+    )
+
+
+def check_quantized(model: PreTrainedModel, quantize: str) -> None:
+    """Make sure that the layers really hold few bits: a wrong setting leaves them whole without a word.
+
+    Raises:
+        ModelError: no layer holds that format, or one does not.
+    """
+    import torch
+    from bitsandbytes import nn
+
+    layers: Any = list(model.modules())
+    if quantize == "nf4":
+        small = [m for m in layers if isinstance(m, nn.Linear4bit) and m.weight.quant_state is not None]
+        right = all(m.weight.dtype == torch.uint8 and m.weight.quant_state.quant_type == "nf4" for m in small)
+    else:
+        small = [m for m in layers if isinstance(m, nn.Linear8bitLt)]
+        right = all(m.weight.dtype == torch.int8 for m in small)
+    if not small or not right:
+        raise ModelError(f"model.quantize is {quantize}, but no linear layer of {model.name_or_path} holds that format")

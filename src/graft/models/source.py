@@ -1,0 +1,247 @@
+"""From a model's id to the folder or hub id that holds it, and what its configuration says, without torch."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from graft import sprout
+from graft.errors import ModelError
+from graft.models import remote
+from graft.runs.files import replacing_folder
+
+LOG = logging.getLogger(__name__)
+
+Kind = Literal["causal", "seq2seq"]
+"""``causal`` continues one text; ``seq2seq`` reads a text and writes another."""
+
+PICKLED_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model is.
+
+    Attributes:
+        place: a folder or a hub id, as transformers takes it.
+        notes: what was done to get there that a person should know.
+    """
+
+    place: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, or ``None`` for a hub id."""
+        path = Path(self.place)
+        return path if path.is_dir() else None
+
+
+def offline() -> bool:
+    """Whether nothing may be downloaded from the hub."""
+    return remote.offline() or os.environ.get("HF_HUB_OFFLINE", "") == "1"
+
+
+def resolve(model_id: str) -> str:
+    """The folder or hub id behind a model id; see `locate`."""
+    return locate(model_id).place
+
+
+def locate(model_id: str, *, allow_pickle: bool = False) -> Source:
+    """Find a model: the embedded one, a folder, a hub id or a URL, whose files are copied to the cache first.
+
+    Raises:
+        ModelError: there is no such folder, or it holds no ``config.json``; or the URL cannot be read.
+    """
+    if model_id == "sprout":
+        return Source(str(sprout.path()))
+    if remote.is_remote(model_id):
+        return _readable(remote.fetch(model_id, allow_pickle=allow_pickle), model_id)
+    folder = Path(model_id).expanduser()
+    if folder.is_dir():
+        return _readable(folder, model_id)
+    looks_local = model_id.startswith((".", "/", "~")) or model_id.count("/") != 1
+    if looks_local:
+        raise ModelError(
+            f"model.id is {model_id!r}, but there is no such folder; use 'sprout', a folder, a hub id or a URL"
+        )
+    return Source(model_id)
+
+
+def _readable(folder: Path, model_id: str) -> Source:
+    """The folder itself, or a copy of it in the cache if its JSON files are gzipped."""
+    packed = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_gzipped_json(path)]
+    names = {path.name.removesuffix(".gz") for path in packed}
+    if not (folder / "config.json").is_file() and "config.json" not in names:
+        raise ModelError(f"model.id is {model_id}, but it holds no config.json; name a model folder")
+    if not packed:
+        return Source(str(folder))
+    note = f"{len(packed)} gzipped JSON files of {folder} were unpacked: {', '.join(path.name for path in packed)}"
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
+    digest = hashlib.sha256(repr((str(folder.resolve()), facts)).encode()).hexdigest()[:16]
+    place = remote.cache_folder() / "unpacked" / f"{folder.name}-{digest}"
+    if not place.is_dir():
+        _unpack(folder, packed, place)
+        LOG.warning("%s", note)
+    return Source(str(place), (note,))
+
+
+def _is_gzipped_json(path: Path) -> bool:
+    if path.name.endswith(".json.gz"):
+        return not path.with_suffix("").exists()
+    if path.suffix != ".json":
+        return False
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
+def _unpack(folder: Path, packed: list[Path], place: Path) -> None:
+    """Write a folder with the JSON files unpacked and links to everything else."""
+    with replacing_folder(place) as new:
+        for path in folder.iterdir():
+            if path not in packed:
+                (new / path.name).symlink_to(path.resolve())
+                continue
+            try:
+                data = gzip.decompress(path.read_bytes())
+            except (OSError, EOFError, zlib.error) as error:
+                raise ModelError(f"{path} is damaged: it must be gzipped, but {error}; copy it again") from error
+            (new / path.name.removesuffix(".gz")).write_bytes(data)
+
+
+def read_config(source: Source, model_id: str, revision: str | None = None) -> dict[str, Any]:
+    """The model's ``config.json`` as it is written.
+
+    Raises:
+        ModelError: it cannot be had, or is not JSON.
+    """
+    try:
+        config = read_json_file(source, "config.json", revision, required=True)
+    except ModelError:
+        raise
+    except Exception as error:  # the hub's client raises types of its own
+        raise ModelError(cannot_load("config", model_id, error)) from error
+    return config or {}
+
+
+def read_json_file(
+    source: Source, name: str, revision: str | None = None, *, required: bool = False
+) -> dict[str, Any] | None:
+    """Read one JSON file of a model; ``None`` when it has no file of that name.
+
+    Raises:
+        ModelError: it is no JSON object.
+        OSError: it cannot be had although it is required.
+    """
+    from transformers.utils import cached_file
+
+    found = cached_file(
+        source.place,
+        name,
+        revision=revision,
+        local_files_only=offline(),
+        _raise_exceptions_for_missing_entries=required,
+    )
+    if found is None:
+        return None
+    try:
+        content = json.loads(Path(found).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{found} is damaged: it must hold JSON, but {error}; copy it again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{found} must hold a JSON object, but it holds a {type(content).__name__}; copy it again")
+    return content
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config that describes the language model; models of several modes nest it."""
+    for name in ("text_config", "llm_config", "language_config"):
+        if isinstance(config.get(name), Mapping):
+            return {**config, **config[name]}
+    return config
+
+
+def model_kind(config: Mapping[str, Any], model_id: str) -> Kind:
+    """Whether a model continues texts or turns one into another, from its config alone.
+
+    Raises:
+        ModelError: it only encodes, so it cannot write.
+    """
+    if config.get("is_encoder_decoder"):
+        return "seq2seq"
+    names = [str(name) for name in config.get("architectures") or ()]
+    writes = any("CausalLM" in name or "LMHead" in name or "ForConditionalGeneration" in name for name in names)
+    if writes or config.get("is_decoder") or not _only_fills_gaps(str(config.get("model_type", "")), names):
+        return "causal"
+    shown = ", ".join(names) or config.get("model_type")
+    raise ModelError(
+        f"model.id is {model_id}, an encoder-only model ({shown}): every token sees those after it, so it fills gaps "
+        "but cannot write an answer from left to right; choose a causal or seq2seq model, such as Qwen3 or T5"
+    )
+
+
+def _only_fills_gaps(model_type: str, architectures: list[str]) -> bool:
+    """Encoders are the architectures that transformers can train to fill gaps; decoders are not among them."""
+    if any("MaskedLM" in name for name in architectures):
+        return True
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def check_weights(folder: Path, *, allow_pickle: bool) -> None:
+    """Check that the weights are there, whole, and of a kind that may be loaded.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the weights are pickled.
+    """
+    found = sorted(folder.glob("*.safetensors"))
+    if not found and not allow_pickle:
+        pickled = next((path for pattern in PICKLED_WEIGHTS for path in folder.glob(pattern)), None)
+        if pickled is not None:
+            raise ModelError(
+                f"{folder} holds only pickled weights ({pickled.name}), and loading those can run code of their maker; "
+                "save them as safetensors, or set model.allow_pickle=true if you trust it"
+            )
+        raise ModelError(f"{folder} holds no weights (*.safetensors); copy them there, or set model.init=random")
+    for path in found:
+        _check_safetensors(path)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        named = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        missing = sorted(name for name in named if not (folder / name).is_file())
+        if missing:
+            raise ModelError(f"{folder} lacks {', '.join(missing)}, which {index.name} names; copy it again")
+
+
+def _check_safetensors(path: Path) -> None:
+    """Compare the size of a file with the one its header promises."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        head = file.read(length) if 8 + length <= size else b""
+    try:
+        tensors = [entry for name, entry in json.loads(head).items() if name != "__metadata__"]
+        promised = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise ModelError(f"{path} is damaged: its header cannot be read; copy or download it again") from None
+    if promised != size:
+        raise ModelError(
+            f"{path} is damaged: its header promises {promised:,} bytes, but it has {size:,}; copy or download it again"
+        )
+
+
+def cannot_load(what: str, model_id: str, error: Exception) -> str:
+    """One line that says what could not be loaded and why."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    hint = " (offline: only the embedded model, folders and already downloaded models load)" if offline() else ""
+    return f"cannot load the {what} of {model_id!r}{hint}: {first}"

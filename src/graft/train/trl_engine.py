@@ -1,0 +1,146 @@
+"""The same training through TRL's `SFTTrainer`: the reference that Graft's engine is compared with.
+
+Rows come tokenised and masked, so TRL neither renders, truncates, packs nor drops any. A step is cut into equal parts
+of rows, padded to the longest of the part, whose gradients TRL accumulates; it divides by the trained tokens of the
+whole step, so the gradient is that of Graft's engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from graft.errors import TrainError
+from graft.train.engine import (
+    FitResult,
+    GraftLoop,
+    Plan,
+    StepReport,
+    Watcher,
+    check_rows,
+    loop_options,
+    own_optimizer,
+    run_loop,
+)
+from graft.types import TokenRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
+
+
+def fit(
+    model: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    plan: Plan,
+    *,
+    pad_id: int,
+    folder: Path,
+    on_report: Callable[[StepReport], None] = lambda report: None,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> FitResult:
+    """Train by TRL. Arguments, result and errors are those of `graft.train.engine.fit`.
+
+    Raises:
+        TrainError: also when TRL refuses the model or the machine.
+    """
+    check_rows(rows, plan)
+    watcher = Watcher(on_report, on_step)
+    config, optimizer = _config(plan, model, folder, rows), own_optimizer(model, plan)
+    with _as_it_was(model):
+        try:
+            trainer = _TrlLoop(
+                model=model,
+                args=config,
+                train_dataset=as_dataset(rows),
+                data_collator=DataCollatorForLanguageModeling(pad_token_id=pad_id),
+                processing_class=PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE())),
+                callbacks=[watcher],
+                optimizers=(optimizer, None),
+            )
+        except ValueError as error:
+            raise TrainError(f"TRL refuses this training: {error}; use train.engine: native") from error
+        trainer.processing_class = None  # demanded, but there is no text: it would only overwrite the end-of-turn ids
+        trainer.model_accepts_loss_kwargs = True  # the mean is over the step's tokens for every architecture
+        return run_loop(trainer, model, rows, watcher, folder)
+
+
+def as_dataset(rows: Sequence[TokenRow]) -> Dataset:
+    """Rows with labels, -100 wherever a token is not trained."""
+    return Dataset.from_dict(
+        {
+            "input_ids": [[*row.prompt, *row.completion] for row in rows],
+            "labels": [_labels(row) for row in rows],
+        }
+    )
+
+
+def rows_at_once(rows: Sequence[TokenRow], plan: Plan) -> int:
+    """Rows of one forward pass: the largest equal part of a step that stays within the token budget."""
+    longest = max(map(len, rows))
+    parts = (size for size in range(plan.batch_size, 0, -1) if plan.batch_size % size == 0)
+    return next((size for size in parts if size * longest <= plan.token_budget), 1)
+
+
+class _TrlLoop(GraftLoop, SFTTrainer):  # type: ignore[misc]
+    """TRL's loss in the order of the rows, with Graft's checkpoints, without model cards and without reports home."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing leaves the machine."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Graft writes its own."""
+
+
+def _labels(row: TokenRow) -> list[int]:
+    labels = [-100] * len(row.prompt) + list(row.completion)
+    return [-100, *labels[1:]]  # nothing precedes the first token, so nothing predicts it
+
+
+def _config(plan: Plan, model: PreTrainedModel, folder: Path, rows: Sequence[TokenRow]) -> SFTConfig:
+    size = rows_at_once(rows, plan)
+    options = loop_options(plan, model, folder) | {
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": plan.batch_size // size,
+    }
+    return SFTConfig(
+        **options,
+        bf16=plan.bfloat16,
+        gradient_checkpointing=False,
+        max_length=None,
+        packing=False,
+        router_aux_loss_coef=0.0,  # the loss is that of the tokens alone
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+@contextmanager
+def _as_it_was(model: PreTrainedModel) -> Iterator[None]:
+    """Undo what TRL does to a model beside training it: another forward pass, settings of the router, mixed precision.
+
+    Graft scores and saves the model afterwards, whichever engine trained it.
+    """
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    forwards = [(module, vars(module).get("forward")) for module in (model, bare)]
+    text_config = bare.config.get_text_config()
+    settings = {name: getattr(text_config, name) for name in _ROUTER_SETTINGS if hasattr(text_config, name)}
+    try:
+        yield
+    finally:
+        for module, forward in forwards:
+            vars(module).pop("_original_forward", None)
+            vars(module).pop("forward", None)
+            if forward is not None:
+                module.forward = forward
+        for name, value in settings.items():
+            setattr(text_config, name, value)

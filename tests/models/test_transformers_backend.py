@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from tests.conftest import toy_model
+from transformers import PreTrainedTokenizerBase
+
+from graft.errors import ModelError
+from graft.models.backends.base import Backend
+from graft.models.backends.transformers import TransformersBackend
+from graft.types import Prompt, Sampling, Usage
+
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=30, seed=4)
+
+
+@pytest.fixture(scope="module")
+def backend(tokenizer: PreTrainedTokenizerBase) -> TransformersBackend:
+    return TransformersBackend(toy_model(), tokenizer, batch_size=2)
+
+
+def prompts(tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
+    return [Prompt((), tuple(tokenizer.encode(text))) for text in ("Spell cat.", "How many letters?", "naïve 猫", "a")]
+
+
+def test_a_loaded_model_is_a_backend(backend: TransformersBackend) -> None:
+    assert isinstance(backend, Backend)
+
+
+def test_the_pieces_of_a_stream_join_to_the_generated_reply(
+    backend: TransformersBackend, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    for prompt in prompts(tokenizer):
+        pieces = list(backend.stream(prompt, SAMPLING))
+        (whole,) = backend.generate([prompt], SAMPLING)
+        assert "".join(piece.text for piece in pieces) == whole.text
+        assert [piece.completion for piece in pieces] == [None] * (len(pieces) - 1) + [whole]
+        assert len(pieces) > 2
+
+
+def test_a_character_of_several_tokens_is_streamed_whole(tokenizer: PreTrainedTokenizerBase) -> None:
+    written = tokenizer.encode("é猫🙂 ok")
+    assert len(written) > 7  # the embedded tokenizer writes these characters byte by byte
+    backend = TransformersBackend(toy_model(), tokenizer)
+    backend._steps = lambda *_: ([(0, token)] for token in written)  # type: ignore[method-assign,assignment]
+    pieces = [piece.text for piece in backend.stream(Prompt((), (1,)), SAMPLING)]
+    assert "".join(pieces) == "é猫🙂 ok"
+    assert not any("�" in piece for piece in pieces)
+
+
+def test_usage_counts_what_was_read_and_written(tokenizer: PreTrainedTokenizerBase) -> None:
+    backend = TransformersBackend(toy_model(), tokenizer, batch_size=2)
+    asked = prompts(tokenizer)
+    replies = backend.generate(asked, SAMPLING)
+    assert [reply.usage for reply in replies] == [
+        Usage(len(prompt.ids), len(reply.token_ids)) for prompt, reply in zip(asked, replies, strict=True)
+    ]
+    assert backend.usage == sum((reply.usage for reply in replies if reply.usage), Usage())
+
+
+def test_the_progress_reaches_every_prompt_once(
+    backend: TransformersBackend, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    counted: list[int] = []
+    backend.generate(prompts(tokenizer), SAMPLING, on_done=counted.append)
+    assert counted == [2, 2]
+
+
+def test_a_prompt_that_was_not_rendered_is_an_error(backend: TransformersBackend) -> None:
+    with pytest.raises(ModelError, match="token ids"):
+        backend.generate([Prompt(())], SAMPLING)
