@@ -237,7 +237,7 @@ class TrainSection(Section):
     """Steps between two checkpoints to resume from; only the end of each arm is kept when unset."""
 
     restrict_to: Literal["english"] | None = None
-    """`english` trains a softmax over the English part of the vocabulary alone, as if the model had been trimmed to it."""
+    """`english` trains a softmax over the English part of the vocabulary alone, as in a model that is trimmed to it."""
 
     keep_last: Positive = 1
     """Number of unfinished-training checkpoints kept."""
