@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.conftest import toy_model
 from transformers import AutoTokenizer
 
 from graft import sprout
+from graft.errors import ModelError
 from graft.models.loading import load_tokenizer
 
 DATA = os.environ.get("GRAFT_TEST_DATA")
@@ -65,3 +67,9 @@ def test_a_real_tokenizer_is_the_one_of_transformers(name: str) -> None:
     assert type(ours) is type(theirs)
     assert [ours.encode(text) for text in TEXTS] == [theirs.encode(text) for text in TEXTS]
     assert ours.eos_token_id == theirs.eos_token_id
+
+
+def test_a_model_folder_without_tokenizer_files_is_refused(tmp_path: Path) -> None:
+    toy_model("qwen3").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"tokenizer of .* has 1 entries, so its files are missing or empty"):
+        load_tokenizer(str(tmp_path))

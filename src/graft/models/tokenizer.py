@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from logging import ERROR, getLogger
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import ModelError
@@ -19,6 +18,9 @@ from graft.models.source import cannot_load, locate, offline, read_config, read_
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+SMALLEST_VOCABULARY = 8
+"""Fewer entries than this come from a folder without tokenizer files: only special tokens were made up."""
 
 _GENERIC = ("PreTrainedTokenizer", "TokenizersBackend")
 _AMBIGUOUS = ("LlamaTokenizer",)
@@ -64,7 +66,6 @@ def quiet_libraries() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)  # it advises faster kernels from the network
 
 
 @contextmanager
@@ -109,6 +110,11 @@ def _automatic() -> Any:
 
 
 def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any], model_id: str) -> None:
+    if len(tokenizer) < SMALLEST_VOCABULARY:
+        raise ModelError(
+            f"the tokenizer of {model_id} has {len(tokenizer)} entries, so its files are missing or empty; "
+            "put tokenizer.json and tokenizer_config.json beside config.json"
+        )
     rows = text_config(config).get("vocab_size")
     if isinstance(rows, int) and len(tokenizer) > rows:
         raise ModelError(
