@@ -29,6 +29,7 @@ from graft.runs.samples import write_samples
 from graft.tasks.words.controls import spell_first
 from graft.train.backends import fit_with
 from graft.train.engine import FitResult, Plan, StepReport
+from graft.types import TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,27 +60,10 @@ def train_branch(
         The trained model, ready to be scored.
     """
     recipe = lab.recipe
-    rows = lab.rows(branch)
     model = _untrained(recipe, branch)
-    if branch.arm == "format":
-        rows = own_replies(
-            model,
-            lab.tokenizer,
-            rows,
-            run.path / "controls" / f"{branch.label}.jsonl",
-            progress,
-            max_new_tokens=recipe.sampling.max_new_tokens,
-            batch_size=recipe.eval.batch_size,
-        )
+    rows = _training_rows(run, lab, branch, model, progress)
     total, trainable = count_parameters(model)
-    plan = make_plan(
-        recipe,
-        lab.steps,
-        branch.seed or 0,
-        token_budget=_token_budget(recipe, model),
-        bfloat16=_bfloat16(recipe, model),
-        allowed_ids=subset_ids(recipe.train.restrict_to, lab.tokenizer, model),
-    )
+    plan = make_plan(lab, branch, model)
     log = metrics.labelled(arm=branch.label)
     bar = progress.task(f"train {branch.label}", plan.steps)
 
@@ -185,27 +169,43 @@ def load_untouched(recipe: Recipe) -> PreTrainedModel:
     return _load(recipe, seed=0)
 
 
-def make_plan(
-    recipe: Recipe, steps: int, seed: int, *, token_budget: int, bfloat16: bool, allowed_ids: tuple[int, ...] | None
-) -> Plan:
+def _training_rows(
+    run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress
+) -> tuple[TokenRow, ...]:
+    """The rows a branch is trained on; the format control's are answered by the model as it came."""
+    rows = lab.rows(branch)
+    if branch.arm != "format":
+        return rows
+    return own_replies(
+        model,
+        lab.tokenizer,
+        rows,
+        run.path / "controls" / f"{branch.label}.jsonl",
+        progress,
+        max_new_tokens=lab.recipe.sampling.max_new_tokens,
+        batch_size=lab.recipe.eval.batch_size,
+    )
+
+
+def make_plan(lab: Lab, branch: Branch, model: PreTrainedModel) -> Plan:
     """Unpack the recipe for the engine, which knows nothing of recipes."""
-    train = recipe.train
+    recipe, train = lab.recipe, lab.recipe.train
     return Plan(
-        steps=steps,
+        steps=lab.steps,
         batch_size=train.batch_size * train.gradient_accumulation,
-        token_budget=token_budget,
+        token_budget=_token_budget(recipe, model),
         learning_rate=train.learning_rate,
         optimizer=train.optimizer,
         schedule=train.schedule,
         warmup_steps=train.warmup_steps,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
-        bfloat16=bfloat16,
-        seed=seed,
+        bfloat16=_bfloat16(recipe, model),
+        seed=branch.seed or 0,
         logging_steps=train.logging_steps,
         save_steps=train.save_steps,
         keep_last=train.keep_last,
-        allowed_ids=allowed_ids,
+        allowed_ids=subset_ids(train.restrict_to, lab.tokenizer, model),
     )
 
 
