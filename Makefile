@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+SELECT ?= slow
 
 .PHONY: quickstart test test-slow check docs install clean
 .DEFAULT_GOAL := quickstart
@@ -14,7 +15,7 @@ test: $(INSTALLED)  ## the default tests
 	$(BIN)/pytest -n 2
 
 test-slow: $(INSTALLED)  ## the tests that take minutes, the whole quick start among them
-	$(BIN)/pytest --slow -m slow
+	$(BIN)/pytest --slow -m "$(SELECT)"
 
 check: $(INSTALLED)  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -88,18 +88,23 @@ def tasks_page() -> str:
     words = package_sets(SHOWN_WORDS, SHOWN_WORDS, seed=0)
     parts = [
         "# Tasks",
-        "Every task that a recipe can name, with one training item and one held-out item about packaged words. "
-        "`graft tasks show NAME` prints more.",
+        "Every task that a recipe can name; word tasks with one training item and one held-out item about packaged "
+        "words. `graft tasks show NAME` prints more, and rows of datasets.",
     ]
     for name in tasks.names():
         card = tasks.card(name)
         facts = [f"Metric: {card.metric}.", f"Licence of the rows: {card.licence}.", f"Source: {card.source}."]
         parts += [f"## {name}", card.summary, " ".join(facts)]
-        parts += list(_word_task(name, words)) if name != "prose" else [_PROSE]
+        parts += [_PROSE] if name == "prose" else _dataset(name) if tasks.is_dataset(name) else _word_task(name, words)
     return "\n\n".join(parts) + "\n"
 
 
 _PROSE = "Items: passages of about 400 characters of the files in `data.corpus`. One passage in twenty is held out."
+
+
+def _dataset(name: str) -> Iterator[str]:
+    card, labels = tasks.card(name), getattr(tasks.find(name), "labels", ())
+    yield f"Rows: {card.size}." + (f" Labels: {', '.join(f'`{label}`' for label in labels)}." if labels else "")
 
 
 def _word_task(name: str, words: WordSets) -> Iterator[str]:

@@ -24,6 +24,8 @@ class Example:
         phrasing: name of the prompt phrasing.
         strata: properties declared in advance, by name.
         reasoning: thinking that is trained before the completion, without its tags; ``None`` for a row without any.
+        history: earlier turns of the conversation, oldest first; the prompt is the user turn after them.
+        options: the closed set of answers of which `gold` is one; empty when any text may be right.
     """
 
     id: str
@@ -34,6 +36,8 @@ class Example:
     phrasing: str = ""
     strata: Mapping[str, Stratum] = field(default_factory=dict)
     reasoning: str | None = None
+    history: tuple[Message, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Sampling:
         max_new_tokens: longest reply in tokens, at least 1.
         repetition_penalty: above 0; divides the odds of tokens that are in the prompt or reply already; 1 is off.
         seed: seeds the draws.
+        min_new_tokens: shortest reply in tokens; only a model in this process keeps to it.
     """
 
     temperature: float = 0.0
@@ -100,6 +105,7 @@ class Sampling:
     max_new_tokens: int = 48
     repetition_penalty: float = 1.0
     seed: int = 0
+    min_new_tokens: int = 0
 
     @property
     def greedy(self) -> bool:
@@ -158,6 +164,7 @@ class Score:
         parsed: an answer of the asked kind was found in the reply at all.
         answer: the parsed answer in normal form, ``None`` when nothing was found.
         details: further numbers of the task's own (``cer``, ``first_error``, ``absolute_error`` …).
+        undefined: why the reply could not be judged; `strict` and `lenient` then mean nothing. Empty when it was.
     """
 
     strict: bool
@@ -165,6 +172,7 @@ class Score:
     parsed: bool
     answer: str | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    undefined: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from graft.config.keys import settings, value_at
 from graft.config.loading import Resolved, load_recipe
 from graft.config.scalars import parse, to_text
-from graft.config.schema import Recipe, Section
+from graft.config.schema import Recipe
+from graft.config.section import Section
 from graft.config.writing import template, to_yaml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

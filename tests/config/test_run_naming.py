@@ -36,7 +36,7 @@ def test_a_run_is_named_by_model_task_mode_and_parameters(overrides: list[str], 
 def test_a_mixture_names_its_tasks_and_rounded_percents() -> None:
     sources = "data.train=[{task: imdb, rate: 0.704}, {task: glue/sst2, rate: 0.296}]"
     recipe = load_recipe(None, [sources, "train.max_steps=9"]).recipe
-    assert task_label(recipe) == "mix_imdb-70_glue/sst2-30"
+    assert task_label(recipe) == "mix_imdb-70_glue-sst2-30"
     assert run_name(recipe, NOW) == f"{START}sprout_mix_imdb-70_glue-sst2-30_sft_bs16_lora-r16_steps9"
 
 

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import os
+from functools import cache
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from graft.data.chat import render_prompt
 from graft.data.mixture import draw_order
-from graft.data.sources import Source, tokenizer_words, training_examples
-from graft.data.tokens import encode, word_pieces
+from graft.data.sources import narrowed, tokenizer_words
+from graft.data.tokens import _both, _joint, encode, word_pieces
 from graft.errors import DataError
+from graft.models.loading import load_tokenizer
+from graft.tasks.position import PositionTask
 from graft.tasks.words.split import package_sets
 from graft.types import Example
 
@@ -70,21 +78,34 @@ def test_every_prefix_of_a_mixture_holds_the_rates_to_within_one_example() -> No
 
 def test_the_share_of_made_up_words_is_what_the_source_says() -> None:
     words = package_sets(train=300, eval=50, seed=0)
-    examples = training_examples([Source("position", pseudo=0.5, words=200)], words, (), count=400, seed=0)
+    chosen = narrowed(words, most=200, pseudo=0.5, seed=0)
+    examples = list(PositionTask(chosen).examples("train", limit=400, seed=0))
     assert sum(bool(example.strata["pseudo"]) for example in examples) == 200
     assert len({e.cluster for e in examples if not e.strata["pseudo"]}) == 200
-
-
-def test_the_arms_of_one_seed_see_the_same_examples_and_another_seed_sees_others() -> None:
-    words = package_sets(train=300, eval=50, seed=0)
-    first, again, other = (
-        training_examples([Source("spelling")], words, (), count=50, seed=seed) for seed in (0, 0, 1)
-    )
-    assert first == again
-    assert [e.id for e in first] != [e.id for e in other]
 
 
 def test_the_tokenizers_own_words_are_single_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     words = tokenizer_words(tokenizer)
     assert len(words) > 100
     assert all(len(tokenizer.encode(f" {word.text}", add_special_tokens=False)) == 1 for word in words)
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt=st.text(), answer=st.text(min_size=1), template=st.sampled_from(["chat", "plain", "glued"]))
+def test_tokenising_in_pieces_gives_the_ids_of_the_whole_text(prompt: str, answer: str, template: str) -> None:
+    data = os.environ.get("GRAFT_TEST_DATA")
+    tokenizer = _loaded(str(Path(data) / "qwen3_tokenizer") if data and len(prompt) % 2 else "sprout")
+    shape = {
+        "chat": "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+        "plain": "Question: {}\nAnswer:\n",
+        "glued": "{}<|im_end|>",
+    }[template]
+    text = shape.format(prompt)
+    prompts, wholes = _both(tokenizer, [(text, answer), ("", answer)], _joint(tokenizer, len(tokenizer)))
+    assert wholes == [tokenizer.encode(text + answer, add_special_tokens=False), tokenizer.encode(answer)]
+    assert prompts[0] == tokenizer.encode(text, add_special_tokens=False)
+
+
+@cache
+def _loaded(name: str) -> PreTrainedTokenizerBase:
+    return load_tokenizer(name)

@@ -58,8 +58,8 @@ def test_the_summary_averages_what_the_records_hold(items: Items, tokenizer: Pre
 
 def test_agreement_is_undefined_when_nothing_was_generated() -> None:
     record = {
-        "phrasing": "heldout-1", "exact": True, "strict": True, "lenient": True, "parsed": True, "finished": True,
-        "generated": False, "reply_ids": [1], "details": {"absolute_error": math.nan},
+        "phrasing": "heldout-1", "exact": True, "right": True, "strict": True, "lenient": True, "parsed": True,
+        "finished": True, "generated": False, "reply_ids": [1], "details": {"absolute_error": math.nan},
     }  # fmt: skip
     summary = summarise([record])
     assert math.isnan(summary["agreement"])

@@ -84,7 +84,7 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[StandIn]:
                 return
             self.wfile.write(b"0\r\n\r\n")
 
-        do_GET = do_POST = handle_any  # noqa: N815  (the names that http.server calls)
+        do_GET = do_POST = handle_any
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -17,6 +17,7 @@ from graft.errors import MissingExtra, ModelError, StorageError
 from graft.models import remote
 from graft.models.loading import load_model, load_tokenizer
 from graft.models.remote import cached_copy, fetch
+from graft.runs.cache import cache_folder
 
 pytest.importorskip("s3fs", reason="needs the extra remote")
 moto = pytest.importorskip("moto.server", reason="needs moto[server]")
@@ -252,6 +253,6 @@ def test_the_cache_is_where_the_platform_keeps_such_things(monkeypatch: pytest.M
     monkeypatch.delenv("GRAFT_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    assert remote.cache_folder() == tmp_path / "graft"
+    assert cache_folder() == tmp_path / "graft"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert remote.cache_folder() == Path.home() / "Library" / "Caches" / "graft"
+    assert cache_folder() == Path.home() / "Library" / "Caches" / "graft"

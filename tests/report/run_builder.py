@@ -85,7 +85,7 @@ class RunBuilder:
             for arm, seed in arms:
                 lines = _score(items_of, task, arm, seed, rng)
                 if hostile and arm == "trained":
-                    lines[0] |= {"reply": HOSTILE, "exact": False}
+                    lines[0] |= {"reply": HOSTILE, "exact": False, "right": False}
                 label = arm if seed is None else f"{arm}-seed{seed}"
                 write_samples(folder / "samples" / f"{label}.{task}.jsonl", lines)
                 rows += [
@@ -178,6 +178,7 @@ def _score(items: list[dict[str, Any]], task: str, arm: str, seed: int | None, r
                 "reply": reply,
                 "reply_ids": [5, 6],
                 "exact": right,
+                "right": right,
                 "strict": right,
                 "lenient": right,
                 "parsed": parsed,
@@ -190,7 +191,8 @@ def _score(items: list[dict[str, Any]], task: str, arm: str, seed: int | None, r
 
 def _result(lines: list[dict], arm: str, seed: int | None, task: str, split: str) -> dict[str, Any]:
     own = [line for line in lines if line["split"] == split]
-    share = {key: float(np.mean([line[key] for line in own])) for key in ("exact", "strict", "lenient", "parsed")}
+    flags = ("right", "exact", "strict", "lenient", "parsed")
+    share = {key: float(np.mean([line[key] for line in own])) for key in flags}
     phrasings = {
         name: float(np.mean([line["exact"] for line in own if line["phrasing"] == name])) for name in PHRASINGS
     }

@@ -57,3 +57,22 @@ def test_a_step_logged_twice_counts_once(build: RunBuilder) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     panel = next(chart for chart in draw_charts(load(folder)) if chart.name == "loss").panels[0]
     assert panel.label == "Trained: training loss, seed 0 from 2.00 to 1.00"
+
+
+def test_the_stopping_point_and_the_best_step_are_drawn(build: RunBuilder) -> None:
+    folder = build(words=40, seeds=(0,), study=False, seen=0)
+    lines = [{"arm": "trained-seed0", "step": step, "loss": 3 - step / 20} for step in (10, 20, 30)]
+    lines += [
+        {"arm": "trained-seed0", "step": step, "held_out/loss": loss} for step, loss in ((10, 2), (20, 1), (30, 2))
+    ]
+    plain = [*lines, {"arm": "trained-seed0", "step": 30, "event": "trained", "steps": 30}]
+    ended = {"event": "trained", "steps": 30, "stopped_early": 1, "best_step": 20}
+    found = []
+    for rows in (plain, [*lines, {"arm": "trained-seed0", "step": 30, **ended}]):
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found.append(next(chart for chart in draw_charts(load(folder)) if chart.name == "loss"))
+    without, with_end = (chart.panels[0] for chart in found)
+    assert without.label == "Trained: training loss, seed 0 from 2.50 to 1.50 (held-out from 2.00 to 2.00)"
+    assert with_end.label == f"{without.label}, stopped early at step 30, best at step 20"
+    assert with_end.svg.count("<path") > without.svg.count("<path")
+    assert "star marks" in found[1].caption and "star marks" not in found[0].caption

@@ -9,6 +9,9 @@ from graft.report.html import write_report
 from graft.report.load import load
 from graft.stats import Verdict
 
+REST = '"split": "eval", "right": true'
+"""What every reply has beside."""
+
 
 def test_a_complete_run_is_read(example: Path) -> None:
     files = load(example)
@@ -64,8 +67,8 @@ def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
         ("metrics.jsonl", '{"step": 1}\nnot json\n{"step": 2}\n', "metrics.jsonl, line 2"),
         ("recipe.yaml", "a: 1\nb: [1\n", "recipe.yaml, line"),
         ("recipe.yaml", "- 1\n", "recipe.yaml, line 1"),
-        ("samples/base.count.jsonl", '{"id": "a", "split": "eval", "exact": "no"}\n', "base.count.jsonl, line 1"),
-        ("samples/base.count.jsonl", '{"id": "a", "split": "eval", "exact": true}\n{"id": "b"}\n', "line 2"),
+        ("samples/base.count.jsonl", f'{{"id": "a", "exact": "no", {REST}}}\n', "base.count.jsonl, line 1"),
+        ("samples/base.count.jsonl", f'{{"id": "a", "exact": true, {REST}}}\n{{"id": "b"}}\n', "line 2"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_place(build: RunBuilder, file: str, text: str, expected: str) -> None:

@@ -10,7 +10,7 @@ from tests.conftest import toy_model
 
 from graft.errors import ConfigError, MissingExtra
 from graft.train.backends import ENGINES, fit_with, require_engine, usable_engines
-from graft.train.engine import FitResult, Plan
+from graft.train.plan import FitResult, Plan
 from graft.types import TokenRow
 
 PLAN = Plan(
@@ -31,7 +31,7 @@ def test_every_engine_that_is_usable_here_trains(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_lists_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"train\.engine is 'nativ'. Did you mean 'native'\? Known: native, trl, "):
+    with pytest.raises(ConfigError, match=r"engine\.name is 'nativ'. Did you mean 'native'\? Known: native, trl, "):
         train_by("nativ", tmp_path)
 
 
@@ -43,13 +43,13 @@ def test_a_missing_engine_names_the_pip_command(name: str, monkeypatch: pytest.M
     assert name not in usable_engines()
     with pytest.raises(MissingExtra) as caught:
         train_by(name, tmp_path)
-    message = f"train.engine: {name} needs an optional part of Graft: pip install 'graft-lm[{name}]'"
+    message = f"engine.name: {name} needs an optional part of Graft: pip install 'graft-lm[{name}]'"
     assert str(caught.value) == message
 
 
 def test_unsloth_is_refused_on_a_mac_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(ConfigError, match=r"train\.engine is unsloth.*GPUs only: a Mac has no CUDA.*native or trl"):
+    with pytest.raises(ConfigError, match=r"engine\.name is unsloth.*GPUs only: a Mac has no CUDA.*native or trl"):
         require_engine("unsloth")
 
 
@@ -64,7 +64,7 @@ def test_a_missing_engine_is_told_before_torch_is_loaded_and_leaves_no_run(tmp_p
     script = (
         "import sys; sys.modules['trl'] = None\n"
         "from graft.cli.main import main\n"
-        "code = main(['train', 'train.engine=trl', '--runs', sys.argv[1]])\n"
+        "code = main(['train', 'engine.name=trl', '--runs', sys.argv[1]])\n"
         "print(code, 'torch' in sys.modules)"
     )
     done = subprocess.run(

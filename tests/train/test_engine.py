@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
 import random
+import socket
 from dataclasses import replace
 from pathlib import Path
+from time import process_time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,10 +14,16 @@ from tests.conftest import toy_model
 
 from graft.errors import ConfigError, TrainError
 from graft.models.adapters import add_lora
-from graft.models.forward import answer_logits, pad_rows
+from graft.models.forward import answer_hidden, answer_logits, head_of, pad_rows
 from graft.runs.files import MARKER
-from graft.train.engine import Plan, StepReport, by_budget, fit
+from graft.train.engine import fit
+from graft.train.layout import Layout, by_budget
+from graft.train.loss import head_loss
+from graft.train.plan import Plan, StepReport
 from graft.types import TokenRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PAD = 4090
 PLAN = Plan(
@@ -171,3 +181,115 @@ def test_a_restricted_softmax_trains_as_if_the_rest_of_the_vocabulary_were_not_t
 def test_a_wrong_number_of_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="4 steps need 24 rows, but got 23"):
         fit(toy_model(), some_rows(23), PLAN, pad_id=PAD, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [(TokenRow((1, 2), ()), "row 3 has no trained token: it has no answer"),
+     (TokenRow((), (4093,)), "row 3 has no trained token: its only token has none before it")],
+)  # fmt: skip
+def test_a_row_without_a_trained_token_is_refused_before_training(tmp_path: Path, row: TokenRow, message: str) -> None:
+    rows = some_rows(24)
+    rows[3] = row
+    steps: list[int] = []
+    with pytest.raises(TrainError, match=message):
+        fit(toy_model(), rows, PLAN, pad_id=PAD, folder=tmp_path, on_step=steps.append)
+    assert not steps
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_reports_carry_accuracy_and_the_result_how_it_was_done(tmp_path: Path, layout: Any) -> None:
+    rows, reports = some_rows(24), list[StepReport]()
+    plan = replace(PLAN, layout=layout, learning_rate=1e-9)
+    result = fit(toy_model(), rows, plan, pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    logits_NV, targets_N = answer_logits(toy_model(), *pad_rows(rows[:6], PAD))
+    assert reports[0].accuracy == pytest.approx((logits_NV.argmax(-1) == targets_N).float().mean().item())
+    assert reports[0].tokens_per_second > 0
+    facts = {key: result.facts[key] for key in ("layout", "attention", "token_budget", "device", "precision")}
+    attention = {"packed": "per-document", "padded": "eager"}[layout]
+    assert facts == {"layout": layout, "attention": attention, "token_budget": 64, "device": "cpu",
+                     "precision": "float32"}  # fmt: skip
+
+
+def test_packed_and_padded_layouts_give_the_same_losses(tmp_path: Path) -> None:
+    losses = []
+    for layout, budget in (("packed", 64), ("padded", 64), ("packed", 10_000), ("padded", 1)):
+        reports: list[StepReport] = []
+        plan = replace(PLAN, layout=layout, token_budget=budget)
+        folder = tmp_path / f"{layout}{budget}"
+        fit(toy_model(), some_rows(24), plan, pad_id=PAD, folder=folder, on_report=reports.append)
+        losses.append([report.loss for report in reports])
+    assert all(other == pytest.approx(losses[0], abs=1e-5) for other in losses[1:])
+
+
+def seq2seq_model(kind: str) -> PreTrainedModel:
+    from transformers import AutoModelForSeq2SeqLM, BartConfig, T5Config
+
+    special = {"pad_token_id": PAD, "eos_token_id": 4093, "decoder_start_token_id": PAD, "vocab_size": 4096}
+    configs = {
+        "t5": T5Config(d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, dropout_rate=0.0, **special),
+        "bart": BartConfig(d_model=32, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
+                           encoder_attention_heads=4, decoder_attention_heads=4, dropout=0.0,
+                           max_position_embeddings=64, forced_eos_token_id=None, **special),
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return AutoModelForSeq2SeqLM.from_config(configs[kind], attn_implementation="eager").eval()
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_an_encoder_decoder_gets_the_gradient_of_the_plain_batch(kind: str) -> None:
+    rows = [TokenRow(row.prompt or (5, 6), row.completion) for row in some_rows(8)]
+    plain, ours = seq2seq_model(kind), seq2seq_model(kind)
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row.prompt) for row in rows], True, PAD)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row.prompt), dtype=torch.long) for row in rows], True, 0)
+    labels = torch.nn.utils.rnn.pad_sequence([torch.tensor(row.completion) for row in rows], True, -100)
+    plain(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+    trained = sum(len(row.completion) for row in rows)
+    for batch in Layout("seq2seq", PAD, start_id=PAD).micro_batches(rows, 60):
+        (head_loss(head_of(ours), answer_hidden(ours, batch), batch.targets_N)[0] / trained).backward()
+    for (name, a), b in zip(plain.named_parameters(), ours.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), name
+        if a.grad is not None and b.grad is not None and a.grad.norm() > 1e-7:
+            assert (a.grad - b.grad).norm() / a.grad.norm() < 2e-5, name
+
+
+def test_an_encoder_decoder_learns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [TokenRow(row.prompt or (5, 6), row.completion) for row in some_rows(6)] * 20
+    reports: list[StepReport] = []
+    plan = replace(PLAN, steps=20, layout="packed")
+    model = seq2seq_model("t5")
+    fit(model, rows, plan, pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert "padded instead of packed: the model is an encoder-decoder" in caplog.text
+
+
+def _train_as_one_of_two(rank: int, folder: str) -> None:
+    """One process of a training by two; the first one keeps the weights."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                   "MASTER_PORT": Path(folder, "port").read_text(), "ACCELERATE_USE_CPU": "1"}  # fmt: skip
+    torch.set_num_threads(1)
+    model = toy_model()
+    fit(model, some_rows(14), replace(PLAN, steps=2, batch_size=7), pad_id=PAD, folder=Path(folder) / "run")
+    if rank == 0:
+        torch.save(model.state_dict(), Path(folder) / "weights.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_end_in_the_weights_of_one(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(listener.getsockname()[1]))
+    torch.multiprocessing.spawn(_train_as_one_of_two, (str(tmp_path),), nprocs=2)
+    alone = toy_model()
+    fit(alone, some_rows(14), replace(PLAN, steps=2, batch_size=7), pad_id=PAD, folder=tmp_path / "alone")
+    for name, weight in torch.load(tmp_path / "weights.pt").items():
+        torch.testing.assert_close(weight, alone.state_dict()[name], atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_the_engine_is_ready_within_seconds(tmp_path: Path) -> None:
+    first: list[float] = []
+    began = process_time()
+    fit(toy_model(), some_rows(6), replace(PLAN, steps=1), pad_id=PAD, folder=tmp_path,
+        on_step=lambda step: first.append(process_time() - began))  # fmt: skip
+    assert first[0] < 5.0

@@ -15,7 +15,7 @@ from graft.errors import ConfigError, TrainError
 from graft.models.adapters import add_lora
 from graft.runs.files import MARKER
 from graft.train import engine, trl_engine
-from graft.train.engine import FitResult, Plan, StepReport
+from graft.train.plan import FitResult, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_trls_parts_of_a_step_never_change_its_losses(budget: int, tmp_path: Pat
 
 def test_a_step_is_cut_into_equal_parts_within_the_budget() -> None:
     rows = [TokenRow((), tuple(range(10)))] * 12
-    sizes = {budget: trl_engine.rows_at_once(rows, replace(PLAN, batch_size=12, token_budget=budget)) for budget in
+    sizes = {budget: trl_engine.rows_at_once(rows, replace(PLAN, batch_size=12), budget) for budget in
              (5, 10, 25, 59, 60, 1000)}  # fmt: skip
     assert sizes == {5: 1, 10: 1, 25: 2, 59: 4, 60: 6, 1000: 12}
 
@@ -171,5 +171,17 @@ def test_bad_input_is_refused_as_by_graft(tmp_path: Path) -> None:
 
 def test_what_trl_cannot_train_is_said_in_one_line(tmp_path: Path) -> None:
     on_head = add_lora(toy_model("llama"), r=4, alpha=8, dropout=0.0, targets=["lm_head"], seed=0)
-    with pytest.raises(TrainError, match=r"TRL refuses this training: .*lm_head.*use train\.engine: native"):
+    with pytest.raises(TrainError, match=r"TRL refuses this training: .*lm_head.*use engine\.name: native"):
         trl_engine.fit(on_head, some_rows(60), PLAN, pad_id=PAD, folder=tmp_path)
+
+
+def test_trl_without_padding_trains_the_same(tmp_path: Path) -> None:
+    plan, rows = replace(PLAN, steps=3), some_rows(18)
+    losses = {}
+    for padding_free in (False, True):
+        reports: list[StepReport] = []
+        folder = tmp_path / str(padding_free)
+        trl_engine.fit(model("lora"), rows, plan, pad_id=PAD, folder=folder, on_report=reports.append,
+                       padding_free=padding_free)  # fmt: skip
+        losses[padding_free] = [report.loss for report in reports]
+    assert losses[True] == pytest.approx(losses[False], abs=1e-4)

@@ -119,7 +119,7 @@ def test_a_run_trains_on_a_trimmed_model_and_its_adapter_fits_the_full_one(
 ) -> None:
     settings = {
         "model.id": str(trimmed), "words.train": 60, "words.eval": 20, "train.max_steps": 3, "train.batch_size": 4,
-        "train.learning_rate": 1e-2, "train.precision": "float32", "eval.items": 8, "eval.seen_items": 4,
+        "train.learning_rate": 1e-2, "model.precision": "float32", "eval.items": 8, "eval.seen_items": 4,
         "study.arms": ["trained"], "runs": str(tmp_path / "runs"),
     }  # fmt: skip
     outcome = train(load_recipe(None, (), settings), progress=SilentProgress())

@@ -10,7 +10,7 @@ from graft.cli.options import Command, CommandGroup, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
 from graft.cli.text import printable
-from graft.config.schema import EngineName
+from graft.config.training import EngineName
 from graft.models.shapes import SHAPE_NAMES
 from graft.pipeline.workloads import WORKLOADS
 from graft.train.backends import require_engine, usable_engines
@@ -40,7 +40,7 @@ def bench_command() -> None:
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Examples per step.")
 @click.pass_obj
 def train_command(common: Common, shape: str, workload: str, engines: str | None, steps: int, batch_size: int) -> None:
-    """Train the same rows by every engine, each in a fresh process, and compare.
+    """Train the same rows by every engine, each in a fresh process and in all its variants, and compare.
 
     Weights are random in the real shape; adapters of rank 16 are trained on all linear layers. Nothing is downloaded
     and nothing is kept.

@@ -32,6 +32,7 @@ HELP = {
     "/help": "show this",
     "/quit": "leave (so does the end of the input)",
 }
+STYLE_HELP = {"/style NAME": "ask for replies in this style; without NAME, for no style"}
 COMMANDS = (*(line.split()[0] for line in HELP), "/style")
 
 
@@ -110,8 +111,9 @@ def _command(partners: Sequence[Partner], line: str) -> str:
     """
     name, _, rest = line.partition(" ")
     if name == "/help":
-        width = max(map(len, HELP))
-        return "\n".join(f"{command:{width}}  {meaning}" for command, meaning in HELP.items())
+        known = {**HELP, **(STYLE_HELP if any(partner.styles for partner in partners) else {})}
+        width = max(map(len, known))
+        return "\n".join(f"{command:{width}}  {meaning}" for command, meaning in known.items())
     if name == "/reset":
         for partner in partners:
             partner.reset()
@@ -121,9 +123,20 @@ def _command(partners: Sequence[Partner], line: str) -> str:
             partner.set_system(rest.strip() or None)
         return "A new conversation with this system turn." if rest.strip() else "A new conversation, no system turn."
     if name == "/style":
-        return "This model has no style tokens, so there is no style to choose."
+        return _choose_style(partners, rest.strip() or None)
     near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
     return f"There is no command {printable(name)}. {f'Did you mean {near[0]}?' if near else '/help lists them.'}"
+
+
+def _choose_style(partners: Sequence[Partner], name: str | None) -> str:
+    """Choose a style for the models that have it, or none for all."""
+    able = [partner for partner in partners if partner.styles]
+    if not able:
+        return "This model has no style tokens, so there is no style to choose."
+    for partner in able:
+        partner.set_style(name)
+    known = ", ".join(able[0].styles)
+    return f"Replies in the style {name}." if name else f"No style is asked for. Known: {known}."
 
 
 @dataclass(slots=True)

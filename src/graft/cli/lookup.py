@@ -7,6 +7,7 @@ from pathlib import Path
 from graft.errors import RunError
 from graft.runs.directory import RunDirectory
 from graft.runs.listing import list_runs
+from graft.runs.lock import locked
 from graft.runs.state import Status
 
 _UNFINISHED = (Status.FAILED, Status.INTERRUPTED, Status.CRASHED, Status.CREATED)
@@ -43,3 +44,29 @@ def latest_unfinished(root: Path) -> RunDirectory:
     if not stopped:
         raise RunError(f"no run in {root} stopped before its end; `graft runs` lists them all")
     return RunDirectory.open(stopped[0].name, root)
+
+
+def run_to_resume(name: str, root: Path) -> RunDirectory:
+    """The run that `--resume` means: by name below root, by path, by one of its checkpoints, or `latest`.
+
+    A checkpoint's folder means that training goes on from there: later ones of the same arm are set aside.
+
+    Raises:
+        RunError: there is no such run, or the checkpoint is damaged.
+    """
+    from graft.train.checkpoints import problem, set_aside, step_of
+
+    if name == "latest":
+        return latest_unfinished(root)
+    checkpoint = Path(name).absolute()
+    step = step_of(checkpoint)
+    if step < 0 or not checkpoint.is_dir():
+        return RunDirectory.open(name, root)
+    run = RunDirectory.open(checkpoint.parents[2], root)
+    if why := problem(checkpoint):
+        raise RunError(
+            f"{checkpoint} {why}; name another one, or let the newest sound one be found: --resume {run.name}"
+        )
+    with locked(run.lock_file):
+        set_aside(checkpoint.parent, after=step)
+    return run

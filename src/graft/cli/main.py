@@ -18,6 +18,7 @@ from graft.cli.options import Common, common_options
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 class Entry(NamedTuple):
@@ -42,6 +43,7 @@ COMMANDS = {
     "compare": Entry("reports", "Results", "Compare runs: what differs, and by how much."),
     "vocab": Entry("vocab", "Models", "Classify a vocabulary, or trim a model to a part of it."),
     "runs": Entry("runs", "Results", "List, show and delete runs."),
+    "cache": Entry("cache", "About", "Show and clear tokenised rows and copied models."),
     "doctor": Entry("doctor", "About", "Show what this machine offers and whether a recipe can run here."),
     "version": Entry("about", "About", "Print the versions of Graft and of what it stands on."),
     "completion": Entry("about", "About", "Print the completion script of a shell."),
@@ -118,11 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `graft`; the arguments of the process when unset.
 
     Returns:
-        The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C. Anything else that goes wrong is
-        a bug and leaves as an exception, with its traceback.
+        The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM. Anything else
+        that goes wrong is a bug and leaves as an exception, with its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    common = Common(json="--json" in given, debug="--debug" in given)
+    common = Common(json="--json" in given, debug="--debug" in given, arguments=given)
     try:
         result: Any = cli.main(given, prog_name="graft", standalone_mode=False, obj=common)
         return result if isinstance(result, int) else 0
@@ -136,7 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stopped(common, error)
     except Exception as error:
         from graft.errors import GraftError
+        from graft.train.processes import PeerError
 
+        if isinstance(error, PeerError):
+            return EXIT_USER_ERROR  # the process that failed says why
         if not isinstance(error, GraftError) or common.debug:
             raise
         return _fail(common, type(error).__name__, str(error))
@@ -164,4 +169,7 @@ def _stopped(common: Common, error: BaseException) -> int:
         return _fail(common, "Abort", "there is nobody to answer the question; use flags or --yes (see --help).")
     hint = f" What was written is kept; continue with: {common.resume}" if common.resume else ""
     click.echo(f"Stopped.{hint}", err=True)
-    return EXIT_INTERRUPTED
+    from graft.runs.interrupts import Terminated
+
+    came_from = error.__cause__ or error.__context__ or error  # click wraps it
+    return EXIT_TERMINATED if isinstance(came_from, Terminated) else EXIT_INTERRUPTED

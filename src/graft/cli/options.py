@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ class Common:
         debug: show the traceback of every error.
         runs: folder of the run directories; `None` for the recipe's own.
         resume: the command that continues the run under way, told after Ctrl-C; empty when there is none.
+        arguments: the command line after `graft`.
     """
 
-    __slots__ = ("debug", "json", "quiet", "resume", "runs")
+    __slots__ = ("arguments", "debug", "json", "quiet", "resume", "runs")
 
-    def __init__(self, *, json: bool = False, debug: bool = False) -> None:
+    def __init__(self, *, json: bool = False, debug: bool = False, arguments: Sequence[str] = ()) -> None:
         self.quiet = False
         self.json = json
         self.debug = debug
         self.runs: Path | None = None
         self.resume = ""
+        self.arguments = arguments
 
     @property
     def runs_folder(self) -> Path:

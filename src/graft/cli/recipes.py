@@ -23,6 +23,11 @@ def recipe_flags(command: Decorated) -> Decorated:
     return command
 
 
+def recipe_flag(name: str) -> Callable[[Decorated], Decorated]:
+    """Give a command one of these flags, by its long spelling."""
+    return next(_option(flag) for flag in flags() if name in flag.names)
+
+
 def _option(flag: Flag) -> Callable[[Decorated], Decorated]:
     name = _parameter(flag)
     if flag.fixed is not None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graft.cli.completion import complete_recipes, complete_runs
+from graft.cli.launch import helps_another, launch, process_flags, processes_to_start
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
-from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flags, resolve
+from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flag, recipe_flags, resolve
 from graft.cli.text import printable
 from graft.config.grid import sampling_grid as read_grid
 from graft.config.loading import Resolved, load_recipe
@@ -33,22 +34,36 @@ if TYPE_CHECKING:
                graft run --resume latest""",
 )
 @click.argument("arguments", nargs=-1, metavar="RECIPE [KEY=VALUE]...", shell_complete=complete_recipes)
-@click.option("--resume", metavar="RUN|latest", shell_complete=complete_runs, help="Continue a run that stopped.")
+@click.option(
+    "--resume", metavar="RUN|CHECKPOINT|latest", shell_complete=complete_runs, help="Continue a run that stopped."
+)
+@recipe_flag("--allow-code-execution")
+@process_flags
 @click.pass_obj
-def run_command(common: Common, arguments: tuple[str, ...], resume: str | None) -> None:
+def run_command(
+    common: Common,
+    /,
+    arguments: tuple[str, ...],
+    resume: str | None,
+    multi_gpu: bool,
+    processes: int | None,
+    **values: Any,
+) -> int:
     """Run a recipe from data to report."""
+    if (code := helps_another()) is not None:
+        return code
     recipe, overrides = recipe_and_overrides(arguments)
     if recipe is None and resume is None:
         raise ConfigError("graft run needs a recipe: graft run RECIPE [key=value …]. `graft init` writes one.")
     unfinished = _to_resume(common, resume)
-    resolved = _resolved(common, recipe, overrides, {}, unfinished)
+    resolved = _resolved(common, recipe, overrides, given_flags(values), unfinished)
 
     def work(progress: Progress) -> Outcome:
         from graft.pipeline.run import run
 
         return run(resolved, progress=progress, resume=unfinished)
 
-    _compute(common, "run", resolved, work, unfinished)
+    return _in_processes(common, "run", resolved, work, unfinished, multi_gpu=multi_gpu, processes=processes)
 
 
 @click.command(
@@ -59,13 +74,25 @@ def run_command(common: Common, arguments: tuple[str, ...], resume: str | None) 
 )
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--recipe", metavar="FILE", shell_complete=complete_recipes, help="Start from this recipe.")
-@click.option("--resume", metavar="RUN|latest", shell_complete=complete_runs, help="Continue a run that stopped.")
+@click.option(
+    "--resume", metavar="RUN|CHECKPOINT|latest", shell_complete=complete_runs, help="Continue a run that stopped."
+)
 @recipe_flags
+@process_flags
 @click.pass_obj
 def train_command(
-    common: Common, /, overrides: tuple[str, ...], recipe: str | None, resume: str | None, **values: Any
-) -> None:
+    common: Common,
+    /,
+    overrides: tuple[str, ...],
+    recipe: str | None,
+    resume: str | None,
+    multi_gpu: bool,
+    processes: int | None,
+    **values: Any,
+) -> int:
     """Train only, from flags or a recipe."""
+    if (code := helps_another()) is not None:
+        return code
     unfinished = _to_resume(common, resume)
     resolved = _resolved(common, recipe, list(overrides), given_flags(values), unfinished)
 
@@ -74,7 +101,7 @@ def train_command(
 
         return train(resolved, progress=progress, resume=unfinished)
 
-    _compute(common, "train", resolved, work, unfinished)
+    return _in_processes(common, "train", resolved, work, unfinished, multi_gpu=multi_gpu, processes=processes)
 
 
 @click.command(
@@ -105,7 +132,10 @@ def eval_command(
     A run is scored by its own recipe; flags and overrides are for models.
     """
     from graft.cli.lookup import latest_run
+    from graft.train.processes import count
 
+    if count() > 1:
+        raise ConfigError(f"graft eval scores in one process, but {count()} were started; start one")
     resolved = resolve(common, recipe, overrides, given_flags(values))
     if sampling_grid is not None:
         read_grid(sampling_grid, resolved.recipe.sampling)  # a mistake is told before torch loads
@@ -126,11 +156,9 @@ def eval_command(
 
 
 def _to_resume(common: Common, resume: str | None) -> RunDirectory | None:
-    from graft.cli.lookup import find_run, latest_unfinished
+    from graft.cli.lookup import run_to_resume
 
-    if resume is None:
-        return None
-    return latest_unfinished(common.runs_folder) if resume == "latest" else find_run(resume, common.runs_folder)
+    return None if resume is None else run_to_resume(resume, common.runs_folder)
 
 
 def _resolved(
@@ -144,6 +172,31 @@ def _resolved(
     return load_recipe(run.recipe, overrides, flag_values)
 
 
+def _in_processes(
+    common: Common,
+    command: str,
+    resolved: Resolved,
+    work: Callable[[Progress], Outcome],
+    unfinished: RunDirectory | None,
+    *,
+    multi_gpu: bool,
+    processes: int | None,
+) -> int:
+    """Do the work here, or have the same command line done by as many processes as its flags ask for."""
+    device = resolved.recipe.model.device
+    count = processes_to_start(multi_gpu=multi_gpu, processes=processes, device=device)
+    if count == 1:
+        _compute(common, command, resolved, work, unfinished)
+        return 0
+    from graft.pipeline.crew import check_processes
+    from graft.pipeline.validate import validate
+    from graft.train.processes import gpu_count
+
+    validate(resolved.recipe)
+    check_processes(resolved.recipe, count)
+    return launch(common.arguments, count, cpu=device == "cpu" or not gpu_count())
+
+
 def _compute(
     common: Common,
     command: str,
@@ -155,12 +208,13 @@ def _compute(
     """Check names, files and space before torch is imported, do the work under a display, print its outcome."""
     from graft.pipeline.validate import validate
     from graft.runs.directory import run_names
+    from graft.runs.interrupts import terminable
 
     validate(resolved.recipe, training=command != "eval")
     root = unfinished.path.parent if unfinished else resolved.recipe.runs
     before = {*run_names(root)} - {unfinished.name if unfinished else ""}
     try:
-        with open_progress(quiet=common.quiet) as progress:
+        with terminable(), open_progress(quiet=common.quiet) as progress:
             outcome = work(progress)
     except KeyboardInterrupt:
         found = _how_to_resume(command, root, before)

@@ -111,7 +111,7 @@ def _kind(value: Any) -> str:
 
 def _lines(node: Node | None, prefix: str, depth: int = 0) -> Iterator[tuple[str, int]]:
     """The line of every key, down to the entries of lists; anchors may make the tree endless, hence the depth."""
-    if depth > 4:
+    if depth > 6:
         return
     if isinstance(node, MappingNode):
         for key, value in node.value:
@@ -171,9 +171,9 @@ def _without_truths(value: Any, depth: int = 0) -> Any:
     """Booleans as text: no setting is one, and pydantic would read `batch_size: true` as 1."""
     if isinstance(value, bool):
         return str(value).lower()
-    if depth < 4 and isinstance(value, list):
+    if depth < 6 and isinstance(value, list):
         return [_without_truths(entry, depth + 1) for entry in value]
-    if depth < 4 and isinstance(value, dict):
+    if depth < 6 and isinstance(value, dict):
         return {str(key): _without_truths(entry, depth + 1) for key, entry in value.items()}
     return value
 

@@ -99,7 +99,7 @@ def _wanted(key: str) -> str:
         return f"a section such as {{{', '.join(f'{name}: …' for name in nested.model_fields)}}}"
     text = type_name(setting.annotation).replace("`", "").removesuffix(" or null")
     text = text.removeprefix("list of ").replace("numbers", "number").replace("paths", "path") if in_list else text
-    if text.startswith(("list", "whole", "number", "path")):
+    if text.startswith(("list", "whole", "number", "path", "mapping")):
         return f"a {text}"
     return f"one of {text}" if "," in text else text
 
@@ -127,6 +127,9 @@ def _rule(key: str, text: str, origins: Mapping[str, str]) -> str:
     if f"{key}.{name}" in settings():
         place = _place(f"{key}.{name}", origins)
         return f"{key}.{name} {rest}{f' ({place})' if place else ''}"
+    if key.endswith("]"):
+        place = _place(key, origins)
+        return f"{key}: {text}{f' ({place})' if place else ''}"
     places = dict.fromkeys(
         place for given, place in origins.items() if given.startswith(f"{key}.") and "[" not in given
     )

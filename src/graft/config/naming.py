@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePath
+from types import MappingProxyType
 
 from graft.config.schema import Recipe
 
@@ -13,18 +15,23 @@ MAX_BYTES = 120
 """Longest name, counted in UTF-8 bytes, so that a suffix for a repeated name still fits every file system."""
 
 
-def run_name(recipe: Recipe, now: datetime) -> str:
+def run_name(recipe: Recipe, now: datetime, labels: Mapping[str, str] = MappingProxyType({})) -> str:
     """Name a run `{date}_{time}_{model}_{task}_{mode}_{params}`.
 
     Args:
         recipe: the resolved recipe; its `name` replaces the parameters at the end.
         now: local time of the start.
+        labels: what stands for a task where that is not its own name.
 
     Returns:
         A name such as `2026-11-20_14h32m_sprout_spelling_sft_bs16_lora-r16_steps300`, at most 120 bytes long and
         free of slashes, spaces and everything else that a file system may dislike.
     """
-    parts = [_safe(_model(recipe.model.id)), _safe(task_label(recipe)), _safe(recipe.name or "") or _parameters(recipe)]
+    parts = [
+        _safe(_model(recipe.model.id)),
+        _safe(task_label(recipe, labels)),
+        _safe(recipe.name or "") or _parameters(recipe),
+    ]
     fixed = f"{now:%Y-%m-%d_%Hh%Mm}"
     room = MAX_BYTES - len(f"{fixed}_{recipe.mode}___")
     while sum(len(part.encode()) for part in parts) > room:
@@ -40,12 +47,20 @@ def _model(name: str) -> str:
     return (PurePath(name).name or "model") if local else name
 
 
-def task_label(recipe: Recipe) -> str:
-    """The trained task, or the mixture with its rates in percent: `mix_imdb-70_sst2-30`."""
+def task_label(recipe: Recipe, labels: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The trained task, or the mixture with its rates in percent: `mix_imdb-sentiment-70_glue-sst2-30`.
+
+    Args:
+        recipe: the resolved recipe.
+        labels: what stands for a task; a task that is not there keeps its name, with dashes for slashes.
+    """
     sources = recipe.data.train
+    shown = [labels.get(source.task) or source.task.replace("/", "-") for source in sources]
     if len(sources) == 1:
-        return sources[0].task
-    return "_".join(("mix", *(f"{source.task}-{source.rate * 100:.0f}" for source in sources)))
+        return shown[0]
+    return "_".join(
+        ("mix", *(f"{label}-{source.rate * 100:.0f}" for label, source in zip(shown, sources, strict=True)))
+    )
 
 
 def _parameters(recipe: Recipe) -> str:

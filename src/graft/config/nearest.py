@@ -8,6 +8,9 @@ import re
 from graft.config.keys import section_of, sections, settings
 from graft.config.reference import flags
 
+TOP_LEVEL = 0.5
+"""A key outside all sections is meant unless the section's name is nearer than this to that of another with the key."""
+
 
 def nearest(unknown: str) -> str | None:
     """The known dotted key that was most likely meant.
@@ -27,7 +30,7 @@ def nearest(unknown: str) -> str | None:
     known = [name for name in sections() if name] + list(settings())
     same = [key for key in settings() if key.rpartition(".")[2] == tail]
     if same:
-        return max(same, key=lambda key: _likeness(head, key.rpartition(".")[0]))
+        return max(same, key=lambda key: _likeness(head, key.rpartition(".")[0]) if "." in key else TOP_LEVEL)
     if exact := _by_flag(tail, cutoff=1.0):
         return exact
     best = max(known, key=lambda key: _closeness(unknown, key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from graft.config.data import TaskSection, TrainSource
 from graft.config.keys import Setting, is_literal, section_of, section_settings, sections, settings
 from graft.config.scalars import to_text
 from graft.config.schema import Recipe
@@ -68,7 +69,9 @@ def flags() -> tuple[Flag, ...]:
     found = [Flag(names, key, _metavar(known[key]), _help(known[key]), known[key].choices) for names, key in _FLAGS]
     full = Flag(("--full",), "adapter.kind", "", "Train every weight instead of low-rank adapters.", fixed="none")
     place = next(index for index, flag in enumerate(found) if flag.key == "train.max_steps")
-    return (*found[:place], full, *found[place:])
+    execution = "eval.allow_code_execution"
+    allow = Flag(("--allow-code-execution",), execution, "", known[execution].doc.replace("`", ""), fixed="true")
+    return (*found[:place], full, *found[place:], allow)
 
 
 def _metavar(setting: Setting) -> str:
@@ -105,7 +108,7 @@ def json_schema() -> dict[str, Any]:
 
 def reference_markdown() -> str:
     """The reference page: one table per section with key, type, range, default and description."""
-    parts = ["# Recipe reference", "", "Every setting of a recipe, made from `graft/config/schema.py`.", ""]
+    parts = ["# Recipe reference", "", "Every setting of a recipe, made from the schema in `graft/config`.", ""]
     for name, section in sections().items():
         title = f"`{name}`" if name else "Top level"
         parts += _section(title, section, section_settings(section, f"{name}." if name else ""))
@@ -128,6 +131,10 @@ def _row(setting: Setting) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+_SECTION_LISTS: Mapping[type[BaseModel] | None, str] = {
+    TrainSource: "a task name or a list of sources",
+    TaskSection: "list of tasks",
+}
 _NAMES = {int: "whole number", float: "number", str: "text", Path: "path", bool: "true or false", type(None): "null"}
 
 
@@ -140,9 +147,11 @@ def type_name(annotation: Any) -> str:
         return " or ".join(type_name(part) for part in get_args(annotation))
     if origin is tuple:
         if section_of(annotation):
-            return "a task name or a list of sources"
+            return _SECTION_LISTS.get(section_of(annotation), "list of sections")
         entry = type_name(get_args(annotation)[0])
         return f"list of {entry}s" if entry in ("whole number", "number", "path") else f"list of {entry}"
+    if origin is dict:
+        return "mapping of text to text"
     if is_literal(annotation):
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     return _NAMES.get(annotation, str(annotation))

@@ -1,6 +1,7 @@
 """The recipe: every setting, its range and its default, each exactly once.
 
-`docs/reference/recipe.md`, the JSON schema for editors and the flags of the command line are made from this file.
+`docs/reference/recipe.md`, the JSON schema for editors and the flags of the command line are made from this file and
+from the sections in `data.py` and `training.py`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values never change, docstrings are the documentation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+from graft.config.data import DataSection, StyleSection, WordsSection, one_source
+from graft.config.section import NonNegative, Positive, Section, Share
+from graft.config.training import AdapterSection, EngineSection, GrpoSection, StoppingSection, TrainSection
 
 
 class ModelSection(Section):
@@ -41,6 +36,10 @@ class ModelSection(Section):
     """Type of the weights in memory; `auto` is bfloat16 on CUDA where it is native, float16 on MPS, and float32
     elsewhere, save for models of 1,000 million parameters or more on CPUs that are measured to compute bfloat16 as
     fast."""
+
+    precision: Literal["auto", "float32", "bfloat16", "fp8"] = "auto"
+    """Arithmetic of the forward and backward pass; `auto` is bfloat16 where the machine computes it natively. `fp8`
+    multiplies by the frozen weights in 8 bits (CUDA, compute capability 9 or later); adapters stay in bfloat16."""
 
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """Attention implementation; `auto` is sdpa on CUDA and eager elsewhere (faster for short rows on CPUs)."""
@@ -98,156 +97,11 @@ class ModelSection(Section):
         return self
 
 
-class TrainSource(Section):
-    """One source of training examples."""
-
-    task: str
-    """A task name from `graft tasks`."""
-
-    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Share of the training examples drawn from this source; the rates of all sources sum to 1."""
-
-    words: Positive | None = None
-    """At most this many distinct training words (word tasks); all of `words.train` when unset."""
-
-    pseudo: Share = 0.0
-    """Share of the items that ask about made-up, pronounceable words (word tasks)."""
-
-
-def _one_source(value: Any) -> Any:
-    """Accept `spelling` for `[{task: spelling, rate: 1.0}]`."""
-    return ({"task": value},) if isinstance(value, str) else value
-
-
-class DataSection(Section):
-    """What is trained."""
-
-    train: Annotated[
-        tuple[TrainSource, ...],
-        BeforeValidator(_one_source, json_schema_input_type=str | tuple[TrainSource, ...]),
-        Field(min_length=1),
-    ] = (TrainSource(task="spelling"),)
-    """Training sources with their rates; a bare task name means that task alone."""
-
-    corpus: tuple[Path, ...] = ()
-    """Plain-text files for the task `prose`."""
-
-    max_length: Annotated[int, Field(ge=8)] = 512
-    """Longest row in tokens, prompt and completion together; longer rows are dropped, counted and reported."""
-
-    @model_validator(mode="after")
-    def _rates_sum_to_one(self) -> DataSection:
-        total = sum(source.rate for source in self.train)
-        if abs(total - 1.0) > 1e-6:
-            rates = " + ".join(f"{source.rate:g}" for source in self.train)
-            raise ValueError(f"the rates must sum to 1, but {rates} = {total:g}")
-        return self
-
-
-class WordsSection(Section):
-    """Which words the word tasks ask about, and how they are split."""
-
-    source: str = "package"
-    """`package` (the list that ships with Graft), `tokenizer` (the model's English multi-character tokens), or a path
-    to a file with one word per line."""
-
-    pool: Literal["experiment", "base"] = "experiment"
-    """Part of the packaged list: `experiment`, or `base`, the words that only Sprout's own training may see."""
-
-    train: Positive = 9000
-    """Number of training words."""
-
-    eval: Positive = 2000
-    """Number of held-out words, unrelated to every training word by form, lemma and containment."""
-
-    seed: NonNegative = 0
-    """Seed of the split."""
-
-
-class AdapterSection(Section):
-    """What is trainable."""
-
-    kind: Literal["lora", "none"] = "lora"
-    """`lora` trains low-rank adapters on a frozen model; `none` trains every weight."""
-
-    r: Positive = 16
-    """Rank of the adapters."""
-
-    alpha: Annotated[float, Field(gt=0.0)] = 32.0
-    """Scale numerator: an adapter's output is multiplied by alpha / r."""
-
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout before the adapters."""
-
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    """Module names that get adapters; `all-linear` is every linear layer but the head."""
-
-
-EngineName = Literal["native", "trl", "unsloth"]
-
-
-class TrainSection(Section):
-    """How it is trained. One optimizer step is `batch_size × gradient_accumulation` examples."""
-
-    engine: EngineName = "native"
-    """What trains: `native` is Graft's own engine, `trl` is TRL's SFTTrainer, `unsloth` is Unsloth (CUDA only). The
-    rows, their order, the loss and the gradient are the same; speed and memory are not."""
-
-    epochs: Annotated[float, Field(gt=0.0)] = 1.0
-    """Passes over the training examples; ignored when `max_steps` is set."""
-
-    max_steps: Positive | None = None
-    """Number of optimizer steps."""
-
-    batch_size: Positive = 16
-    """Examples per optimizer step, times `gradient_accumulation`."""
-
-    gradient_accumulation: Positive = 1
-    """Multiplies `batch_size`, for recipes that are written for another tool; memory is set by `token_budget`."""
-
-    token_budget: Positive | Literal["auto"] = "auto"
-    """Most tokens of one forward and backward pass, padding included; the rows of a step are split accordingly, which
-    changes memory and speed but not the gradient. `auto` is 1,700 on CPUs (fits the cache) and 16,384 elsewhere."""
-
-    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
-    """Peak learning rate."""
-
-    optimizer: str = "adamw"
-    """`adamw`, `muon` (matrices by Muon, the rest by AdamW), or any optimizer name of transformers."""
-
-    schedule: str = "linear"
-    """Learning-rate schedule after the warm-up, by transformers' name: `linear`, `cosine`, `constant_with_warmup` …"""
-
-    warmup_steps: NonNegative = 20
-    """Steps during which the learning rate rises from 0 to its peak."""
-
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    """Decoupled weight decay."""
-
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    """The gradient's norm is clipped to this."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the forward and backward pass; `auto` is bfloat16 where the machine computes it natively."""
-
-    logging_steps: Positive = 10
-    """Steps between two lines of metrics."""
-
-    save_steps: Positive | None = None
-    """Steps between two checkpoints to resume from; only the end of each arm is kept when unset."""
-
-    restrict_to: Literal["english"] | None = None
-    """`english` trains a softmax over the English part of the vocabulary alone, as in a model that is trimmed to it."""
-
-    keep_last: Positive = 1
-    """Number of unfinished-training checkpoints kept."""
-
-
 class EvalSection(Section):
     """What is scored, before and after."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)] = ("spelling", "position", "count")
-    """Tasks scored on held-out words in held-out phrasings."""
+    """Tasks scored on held-out items; when unset, the trained ones, and with spelling also position and count."""
 
     items: Positive = 2000
     """Items per task."""
@@ -257,6 +111,17 @@ class EvalSection(Section):
 
     batch_size: Positive = 256
     """Items per forward pass."""
+
+    labels: Literal["sum", "mean", "prior"] = "sum"
+    """How a label's log-likelihood is taken: `sum` over its tokens, `mean` of them, or the sum less that after a prompt
+    without content (`prior`). Tasks with a closed set of answers are scored so, beside their free replies."""
+
+    calibration_items: NonNegative = 500
+    """Held-out rows that the temperature of label probabilities is fitted on instead of being scored; at most a fifth
+    of them where there are too few for both."""
+
+    allow_code_execution: bool = False
+    """Run code that the model wrote, in a process with limits on time, memory and network. It is never run else."""
 
     thinking_samples: Annotated[int, Field(ge=3)] = 3
     """Replies drawn for every item that is scored with thinking; one alone would be mostly luck."""
@@ -317,7 +182,7 @@ class RemoteSection(Section):
     """Requests under way at once."""
 
 
-Arm = Literal["base", "trained", "format", "shuffled", "direct", "prompted"]
+Arm = Literal["base", "trained", "format", "shuffled", "swapped", "direct", "prompted"]
 
 
 class StudySection(Section):
@@ -325,7 +190,8 @@ class StudySection(Section):
 
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("base", "trained", "format")
     """`base` untouched; `trained` on `data.train`; `format` the same prompts, answered by the base itself; `shuffled`
-    another word's letters; `direct` on each target task itself (the ceiling); `prompted` base told to spell first."""
+    another word's letters; `swapped` with the first and last control token
+    exchanged; `direct` on each target task itself (the ceiling); `prompted` base told to spell first."""
 
     seeds: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0,)
     """Training seeds of every trained arm; fewer than 5 is labelled exploratory."""
@@ -354,14 +220,29 @@ class ReportSection(Section):
     """Scored items per task that can be browsed, worst first."""
 
 
+class CheckSection(Section):
+    """What the preflight looks for before anything heavy."""
+
+    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    """Two prompts are near-duplicates from this similarity on: Jaccard, of their sets of five-word pieces."""
+
+    max_leaked: Share = 0.01
+    """Largest share of held-out items that may stand in the training rows, exactly or nearly; above it nothing runs."""
+
+    price_per_hour: Annotated[float, Field(ge=0.0)] | None = None
+    """What an hour of the machine costs, in your currency; the forecast then names a cost."""
+
+
 class Recipe(Section):
     """One run from data to report."""
 
     name: str | None = None
     """A label of your own; it replaces the parameters at the end of the run's name."""
 
-    mode: Literal["sft"] = "sft"
-    """`sft`: supervised fine-tuning, loss on the completion only (on the whole text for `prose`)."""
+    mode: Literal["sft", "pretrain", "grpo"] = "sft"
+    """`sft`: supervised fine-tuning, loss on the completion only (on the whole text for corpora); `pretrain`:
+    next-token loss on streamed text, with the arms `base` and `trained`; `grpo`: reinforcement learning with the
+    task's scorer as the reward."""
 
     thinking: Literal["off", "on", "compare"] = "off"
     """`off`: no prompt ever lets the model think; `on`: it thinks before it answers, and training rows may carry
@@ -371,16 +252,57 @@ class Recipe(Section):
     data: DataSection = DataSection()
     words: WordsSection = WordsSection()
     adapter: AdapterSection = AdapterSection()
+    engine: EngineSection = EngineSection()
     train: TrainSection = TrainSection()
+    stopping: StoppingSection = StoppingSection()
+    grpo: GrpoSection = GrpoSection()
+    style: StyleSection = StyleSection()
     eval: EvalSection = EvalSection()
     sampling: SamplingSection = SamplingSection()
     generation: GenerationSection = GenerationSection()
     remote: RemoteSection = RemoteSection()
     study: StudySection = StudySection()
+    check: CheckSection = CheckSection()
     report: ReportSection = ReportSection()
 
     runs: Path = Path("runs")
     """Folder that holds the run directories."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _score_what_is_trained(cls, values: Any) -> Any:
+        data, scored = (values.get(key, {}) for key in ("data", "eval")) if isinstance(values, dict) else ((), ())
+        if not isinstance(data, dict) or not isinstance(scored, dict) or "train" not in data or "tasks" in scored:
+            return values
+        try:
+            trained = tuple(source["task"] for source in one_source(data["train"]))
+        except (TypeError, KeyError):
+            return values  # the check of data.train says what is wrong
+        extra = ("position", "count") if "spelling" in trained else ()
+        return {**values, "eval": {**scored, "tasks": tuple(dict.fromkeys((*trained, *extra)))}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _compare_what_pretraining_has(cls, values: Any) -> Any:
+        study = values.get("study", {}) if isinstance(values, dict) and values.get("mode") == "pretrain" else None
+        if not isinstance(study, dict) or "arms" in study:
+            return values
+        return {**values, "study": {**study, "arms": ("base", "trained")}}
+
+    @model_validator(mode="after")
+    def _only_adapters_beside_fp8(self) -> Recipe:
+        if self.model.precision != "fp8":
+            return self
+        start = "model.precision is fp8, which computes with frozen weights of its own"
+        if self.adapter.kind == "none":
+            raise ValueError(f"{start}, but adapter.kind is none; set adapter.kind to lora or model.precision to auto")
+        if self.adapter.dora:
+            raise ValueError(f"{start}, but adapter.dora is true and reads them; set one of the two otherwise")
+        if self.model.quantize != "none":
+            raise ValueError(f"{start}, but model.quantize is {self.model.quantize}; set one of the two otherwise")
+        if self.engine.name != "native":
+            raise ValueError(f"{start}, but engine.name is {self.engine.name}; use engine.name: native")
+        return self
 
     @model_validator(mode="after")
     def _only_adapters_on_few_bits(self) -> Recipe:

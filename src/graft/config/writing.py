@@ -69,7 +69,10 @@ def template(values: Mapping[str, Any], path: str) -> str:
         indent = "  " if name else ""
         lines += ["", f"# {' '.join((section.__doc__ or '').split())}", f"{name}:"] if name else []
         for setting in section_settings(section, f"{name}." if name else ""):
-            lines += ["", *(f"{indent}# {line}" for line in wrap(setting.doc, 110 - len(indent)))]
+            lines += [
+                "",
+                *(f"{indent}# {line}" for line in wrap(setting.doc, 110 - len(indent), break_on_hyphens=False)),
+            ]
             given = setting.key in values
             shown = to_text(values[setting.key] if given else setting.default)
             lines.append(f"{indent}{'' if given else '# '}{setting.name}: {shown}")

@@ -8,6 +8,7 @@ recipe's plain template.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -30,6 +31,8 @@ OPEN, CLOSE = "<think>", "</think>"
 """The tags around thinking, in every Qwen3 template and in most others that think."""
 
 PIN = "{%- set enable_thinking = false -%}\n"
+
+_PLAIN_PROMPT = re.compile(r"[^\s<>{}|\[\]](?:[^<>{}|\[\]]*[^\s<>{}|\[\]])?")
 
 PROBE = "Which letter comes after q?"
 """A user turn to try a template with."""
@@ -85,6 +88,40 @@ def render_prompt(
     return render_chat(tokenizer, [Message("user", prompt)], policy, think=think)
 
 
+class PromptRenderer:
+    """`render_prompt` for many prompts: what a template writes around a plain one is found out once.
+
+    A prompt without brackets, bars and outer white space gives a template nothing to cut, trim or search for, so its
+    rendering is a fixed text before it and another after it. Every other prompt goes through the template itself, and
+    so does every prompt of a template for which three plain ones do not agree on those texts.
+
+    Args:
+        tokenizer: it holds the chat template.
+        policy: thinking, system turn and plain template.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THINKING) -> None:
+        self.tokenizer = tokenizer
+        self.policy = policy
+        self._frames: dict[bool, tuple[str, str] | None] = {}
+
+    def render(self, prompt: str, *, think: bool = False) -> str:
+        """The text of a prompt; arguments and errors are those of `render_prompt`."""
+        if think not in self._frames:
+            self._frames[think] = self._frame(think)
+        frame = self._frames[think]
+        if frame is None or not _PLAIN_PROMPT.fullmatch(prompt):
+            return render_prompt(self.tokenizer, prompt, self.policy, think=think)
+        return f"{frame[0]}{prompt}{frame[1]}"
+
+    def _frame(self, think: bool) -> tuple[str, str] | None:
+        probes = (PROBE, "Zwölf Boxkämpfer\njagen 7 Ünder.", "é")
+        texts = [render_prompt(self.tokenizer, probe, self.policy, think=think) for probe in probes]
+        head, found, tail = texts[0].partition(PROBE)
+        agree = all(text == f"{head}{probe}{tail}" for text, probe in zip(texts, probes, strict=True))
+        return (head, tail) if found and agree else None
+
+
 def render_chat(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
@@ -124,8 +161,9 @@ def render_chat(
 
 
 def with_system(messages: Sequence[Message], policy: ChatPolicy) -> tuple[Message, ...]:
-    """A conversation with the policy's system turn, if it has one, before it."""
-    return (*([Message("system", policy.system)] if policy.system else []), *messages)
+    """A conversation with the policy's system turn before it, unless it begins with one of its own."""
+    own = bool(messages) and messages[0].role == "system"
+    return (*([Message("system", policy.system)] if policy.system and not own else []), *messages)
 
 
 def thinking_mode(tokenizer: PreTrainedTokenizerBase) -> ThinkingMode:

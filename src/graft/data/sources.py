@@ -1,19 +1,14 @@
-"""Where words and training examples come from, as a recipe states it."""
+"""Where words come from, as a recipe states it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft import tasks
-from graft.data.mixture import draw_order
-from graft.errors import DataError
 from graft.tasks.words.english import single_token_words
 from graft.tasks.words.pool import Word, WordSets, pseudo_words, read_word_file
 from graft.tasks.words.split import package_sets, sample_words, split_words
-from graft.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,55 +45,20 @@ def tokenizer_words(tokenizer: PreTrainedTokenizerBase) -> tuple[Word, ...]:
     return single_token_words(tokenizer.batch_decode([[index] for index in range(len(tokenizer))]))
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One training source.
-
-    Attributes:
-        task: task name.
-        rate: share of the training examples, in (0, 1].
-        words: at most this many distinct training words.
-        pseudo: share of items about made-up words, in [0, 1].
-    """
-
-    task: str
-    rate: float = 1.0
-    words: int | None = None
-    pseudo: float = 0.0
-
-
-def training_examples(
-    sources: Sequence[Source], words: WordSets, corpus: Sequence[Path], *, count: int, seed: int
-) -> list[Example]:
-    """Draw training examples from all sources at their rates, in a seeded order.
+def narrowed(words: WordSets, *, most: int | None, pseudo: float, seed: int) -> WordSets:
+    """The words of one training source: some of the run's, with made-up ones among them.
 
     Args:
-        sources: tasks with rates that sum to 1.
-        words: the words of the run.
-        corpus: text files of the task ``prose``.
-        count: number of examples.
-        seed: seeds every source.
-
-    Raises:
-        DataError: a source runs out before its share is drawn.
+        words: all words of the run.
+        most: at most this many training words; all when ``None``.
+        pseudo: share of the items that ask about made-up words, in [0, 1].
+        seed: seeds these.
     """
-    order = draw_order([source.rate for source in sources], count)
-    streams = []
-    for index, source in enumerate(sources):
-        task = tasks.load(source.task, _for_source(source, words, seed), corpus)
-        streams.append(task.examples("train", limit=order.count(index), seed=seed))
-    examples = [example for index in order if (example := next(streams[index], None)) is not None]
-    if len(examples) < count:
-        raise DataError(f"the training sources gave {len(examples)} examples, but {count} are wanted; add rows")
-    return examples
-
-
-def _for_source(source: Source, words: WordSets, seed: int) -> WordSets:
-    real = words.train[: source.words]
-    if source.pseudo == 0:
+    real = words.train[:most]
+    if pseudo == 0:
         return replace(words, train=real)
     avoid = [word.text for word in words.eval]
-    if source.pseudo == 1:
+    if pseudo == 1:
         return replace(words, train=pseudo_words(len(real), seed, avoid))
-    wanted = round(len(real) * source.pseudo / (1 - source.pseudo))
+    wanted = round(len(real) * pseudo / (1 - pseudo))
     return replace(words, train=(*real, *pseudo_words(wanted, seed, avoid)))

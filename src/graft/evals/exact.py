@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from graft.models.forward import answer_logits, pad_rows
+from graft.models.forward import answer_hidden, head_of, rows_batch, trained_tokens
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def exact_match(
     """Whether greedy decoding would write each row's completion, token for token, and then end the turn.
 
     Args:
-        model: a causal language model in evaluation mode.
+        model: a causal language model or an encoder-decoder, in evaluation mode.
         rows: prompts with their gold completions.
         pad_id: token id to pad with.
         batch_size: rows per forward pass; passes take rows of similar length.
@@ -41,17 +41,18 @@ def exact_match(
         One bool per row, in the order of the rows.
     """
     right = [False] * len(rows)
+    head, seq2seq = head_of(model), bool(model.config.is_encoder_decoder)
     by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     for start in range(0, len(rows), batch_size):
         chosen = by_length[start : start + batch_size]
-        ids_BT, labels_BT = pad_rows([rows[index] for index in chosen], pad_id)
-        ids_BT, labels_BT = ids_BT.to(model.device), labels_BT.to(model.device)
+        group = [rows[index] for index in chosen]
+        batch = rows_batch(model, group, pad_id)
         with torch.inference_mode():
-            logits_NV, targets_N = answer_logits(model, ids_BT, labels_BT)
+            logits_NV = head(answer_hidden(model, batch))
         if allowed is not None:
             logits_NV = logits_NV.masked_fill(~allowed, -torch.inf)
-        hits_N = logits_NV.argmax(-1) == targets_N
-        per_row = (labels_BT[:, 1:] != -100).sum(1).tolist()
+        hits_N = logits_NV.argmax(-1) == batch.targets_N
+        per_row = [trained_tokens(row, seq2seq=seq2seq) for row in group]
         for index, hits in zip(chosen, torch.split(hits_N, per_row), strict=True):
             right[index] = bool(hits.all())
         on_batch(len(chosen))

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from graft.data.chat import NO_THINKING, ChatPolicy, render_prompt, with_system
-from graft.data.tokens import encode, word_pieces
+from graft.data.chat import NO_THINKING, ChatPolicy, render_chat, with_system
+from graft.data.tokens import encode, example_turns, word_pieces
 from graft.evals.exact import exact_match
 from graft.models.backends.base import Backend, no_progress
 from graft.models.backends.transformers import TransformersBackend
 from graft.tasks.base import Task
-from graft.types import Completion, Example, Message, Prompt, Sampling, TokenRow, Usage
+from graft.types import Completion, Example, Prompt, Sampling, TokenRow, Usage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,6 +25,10 @@ ONE_PASS = "one pass"
 
 STRICT_REPLY = "strict reply"
 """``exact`` repeats ``strict``: the model is behind a server, or reads prompt and answer apart (T5, BART)."""
+
+
+JUDGED_BY_SCORER = ("answer", "code")
+"""Kinds of tasks with many ways to write the right answer: ``right`` is the scorer's verdict, elsewhere ``exact``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def score_items(
 
 def item_prompt(items: Items, index: int) -> Prompt:
     """What a backend is asked for one item."""
-    turns = with_system([Message("user", items.examples[index].prompt or "")], items.policy)
+    turns = with_system(example_turns(items.examples[index]), items.policy)
     return Prompt(turns, items.rows[index].prompt if items.rows else ())
 
 
@@ -148,6 +152,8 @@ def _record(
         "generated": generated,
         "strict": strict,
         "lenient": score.lenient,
+        **({"undefined": score.undefined} if score.undefined else {}),
+        "right": score.lenient if items.task.card.kind in JUDGED_BY_SCORER else strict if exact is None else exact,
         "parsed": score.parsed,
         "answer": score.answer,
         "details": dict(score.details),
@@ -162,7 +168,7 @@ def item_fields(tokenizer: PreTrainedTokenizerBase | None, items: Items, index: 
     example = items.examples[index]
     rendered, prompt_ids, gold_ids = None, None, None
     if tokenizer is not None:
-        rendered = render_prompt(tokenizer, example.prompt or "", items.policy, think=items.think)
+        rendered = render_chat(tokenizer, example_turns(example), items.policy, think=items.think)
         prompt_ids, gold_ids = list(items.rows[index].prompt), list(items.rows[index].completion)
     pieces = items.pieces[index] if items.pieces else None
     cut = {} if pieces is None else {"word_tokens": len(pieces), "pieces": "|".join(pieces)}
@@ -182,7 +188,13 @@ def item_fields(tokenizer: PreTrainedTokenizerBase | None, items: Items, index: 
 
 
 def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean scores of one arm, task and split; shares in [0, 1], an undefined mean is NaN."""
+    """Mean scores of one arm, task and split over the items whose score is defined.
+
+    Shares are in [0, 1], and an undefined mean is NaN. Items of which nobody can say whether they are right are counted
+    with the first reason.
+    """
+    undefined = [record["undefined"] for record in records if "undefined" in record]
+    everything, records = records, [record for record in records if "undefined" not in record]
     phrasings: dict[str, list[bool]] = defaultdict(list)
     details: dict[str, list[float]] = defaultdict(list)
     for record in records:
@@ -190,16 +202,25 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name, value in record["details"].items():
             if value is not None and not math.isnan(value):
                 details[name].append(value)
-    flags = ("exact", "strict", "lenient", "parsed", "finished")
+    flags = ("right", "exact", "strict", "lenient", "parsed", "finished")
     return {
         "n": len(records),
-        **{flag: fmean(record[flag] for record in records) for flag in flags},
+        **({"undefined": len(undefined), "undefined_reason": undefined[0]} if undefined else {}),
+        **{flag: _mean([record[flag] for record in records]) for flag in flags},
         "agreement": _agreement(records),
         "reply_tokens": _mean([count for record in records if (count := _reply_tokens(record)) is not None]),
-        "exact_from": records[0].get("exact_from", ONE_PASS),
-        "details": {name: fmean(values) for name, values in details.items()},
+        "exact_from": everything[0].get("exact_from", ONE_PASS),
+        "details": {name: fmean(values) for name, values in details.items()} | _micro(details),
         "phrasings": {name: fmean(values) for name, values in sorted(phrasings.items())},
     }
+
+
+def _micro(details: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """F1 over all items together, for tasks whose items count what was found and what was there."""
+    found, said, there = (sum(details.get(name, ())) for name in ("true_positives", "predicted", "expected"))
+    if "true_positives" not in details:
+        return {}
+    return {"micro_f1": 2 * found / (said + there) if said + there else math.nan}
 
 
 def _agreement(records: Sequence[Mapping[str, Any]]) -> float:

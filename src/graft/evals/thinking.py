@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from graft.data.chat import opens_thinking
 from graft.data.thinking import split_thinking
 from graft.errors import ThinkingPolicyError
-from graft.evals.scoring import Items, item_fields, item_prompt, summarise
+from graft.evals.scoring import JUDGED_BY_SCORER, Items, item_fields, item_prompt, summarise
 from graft.models.backends.base import Backend, no_progress
 from graft.types import Completion, Example, Sampling
 
@@ -85,6 +85,7 @@ def _record(
         **{key: shown[key] for key in kept},
         "exact": most["strict"],
         "exact_from": MOST_REPLIES,
+        "right": most["lenient" if items.task.card.kind in JUDGED_BY_SCORER else "strict"],
         "generated": True,
         **most,
         "samples": samples,

@@ -52,8 +52,10 @@ def decode(
     state = _Encoded(model, prompts, pad_id) if model.config.is_encoder_decoder else _Continued(model, prompts, pad_id)
     rows = list(range(len(prompts)))  # the prompt behind each row of the batch
     live = [True] * len(rows)
-    for _ in range(sampling.max_new_tokens):
+    for written in range(sampling.max_new_tokens):
         logits_BV = state.next_logits()
+        if written < sampling.min_new_tokens:
+            logits_BV = logits_BV.index_fill(1, torch.tensor(sorted(end_ids), device=logits_BV.device), -torch.inf)
         draws = [0.0 if sampling.greedy else float(rng[row].random()) for row in rows]
         chosen_B = choose(logits_BV, state.seen_BT, sampling, draws, allowed=allowed)
         chosen = chosen_B.tolist()

@@ -1,22 +1,105 @@
 """One forward pass over token rows that yields hidden states where answers are predicted, and nowhere else.
 
-Axes: B rows, T positions, D hidden size, V vocabulary, N trained positions of all rows.
+Axes: B rows, T positions, S positions of the encoder, D hidden size, V vocabulary, N trained positions of all rows.
 
-Rows are padded on the right and positions are causal, so no real token ever attends to padding and no attention
-mask is needed. The head is applied to N positions only; logits of shape (B, T, V) never exist.
+Rows of a padded batch are padded on the right and positions are causal, so no real token ever attends to padding and
+no attention mask is needed; only an encoder, which looks both ways, gets one. The head is applied to N positions;
+logits of shape (B, T, V) never exist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from graft.models.attention import Documents, Group
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Token rows as one forward pass reads them.
+
+    Attributes:
+        ids_BT: token ids; of the decoder where there is an encoder.
+        where_N: places in the flattened (B, T) whose hidden state predicts a trained token.
+        targets_N: those tokens.
+        positions_BT: positions within the documents; ``None`` where every row is one document.
+        documents: borders of the documents in a packed row.
+        encoder_ids_BS: what the encoder reads, where there is one.
+        encoder_mask_BS: 1 for its tokens, 0 for padding.
+    """
+
+    ids_BT: torch.Tensor
+    where_N: torch.Tensor
+    targets_N: torch.Tensor
+    positions_BT: torch.Tensor | None = None
+    documents: Documents | None = None
+    encoder_ids_BS: torch.Tensor | None = None
+    encoder_mask_BS: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same on a device."""
+        if self.ids_BT.device == device:
+            return self
+
+        def move(tensor: torch.Tensor | None) -> Any:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        documents = self.documents and Documents(
+            move(self.documents.borders),
+            self.documents.longest,
+            tuple(Group(move(group.gather_nL), move(group.scatter_S)) for group in self.documents.groups),
+        )
+        return MicroBatch(
+            move(self.ids_BT), move(self.where_N), move(self.targets_N), move(self.positions_BT), documents,
+            move(self.encoder_ids_BS), move(self.encoder_mask_BS),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What turns hidden states into logits.
+
+    Attributes:
+        module: the output layer.
+        scale: its input is multiplied by this.
+        softcap: logits are squeezed into ±softcap by tanh; ``None`` for not.
+        bias: added to the logits beside the module's own; ``None`` for none.
+    """
+
+    module: Any
+    scale: float = 1.0
+    softcap: float | None = None
+    bias: torch.Tensor | None = None
+
+    def __call__(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (N, V)."""
+        logits_NV: torch.Tensor = self.module(hidden_ND if self.scale == 1.0 else hidden_ND * self.scale)
+        if self.bias is not None:
+            logits_NV = logits_NV + self.bias
+        return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    """A model's head with all that its own forward pass does to logits."""
+    bare: Any = _bare(model)
+    config = bare.config.get_text_config()
+    scale = 1.0
+    if bare.config.is_encoder_decoder and getattr(config, "scale_decoder_outputs", False):
+        scale = float(config.d_model) ** -0.5
+    elif getattr(config, "logits_scaling", None):
+        scale = 1.0 / float(config.logits_scaling)
+    elif isinstance(getattr(config, "logit_scale", None), float) and hasattr(bare, "logit_scale"):
+        scale = float(config.logit_scale)
+    bias = getattr(bare, "final_logits_bias", None)
+    return Head(bare.get_output_embeddings(), scale, getattr(config, "final_logit_softcapping", None), bias)
 
 
 def pad_rows(rows: Sequence[TokenRow], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,15 +119,86 @@ def pad_rows(rows: Sequence[TokenRow], pad_id: int) -> tuple[torch.Tensor, torch
     return ids_BT, labels_BT
 
 
+def padded_batch(rows: Sequence[TokenRow], pad_id: int) -> MicroBatch:
+    """Rows as a right-padded rectangle for a causal model."""
+    ids_BT, labels_BT = pad_rows(rows, pad_id)
+    return _labelled(ids_BT, labels_BT)
+
+
+def seq2seq_batch(rows: Sequence[TokenRow], pad_id: int, start_id: int) -> MicroBatch:
+    """Rows for an encoder-decoder: the prompt is read by the encoder, the completion written after ``start_id``."""
+    sizes = [len(row.prompt) for row in rows]
+    encoder_BS = torch.full((len(rows), max(sizes)), pad_id)
+    decoder_BT = torch.full((len(rows), max(len(row.completion) for row in rows)), pad_id)
+    decoder_BT[:, 0] = start_id
+    where: list[int] = []
+    targets: list[int] = []
+    for index, row in enumerate(rows):
+        encoder_BS[index, : len(row.prompt)] = torch.tensor(row.prompt)
+        decoder_BT[index, 1 : len(row.completion)] = torch.tensor(row.completion[:-1])
+        where += range(index * decoder_BT.shape[1], index * decoder_BT.shape[1] + len(row.completion))
+        targets += row.completion
+    mask_BS = (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).long()
+    return MicroBatch(
+        decoder_BT, torch.tensor(where), torch.tensor(targets), encoder_ids_BS=encoder_BS, encoder_mask_BS=mask_BS
+    )
+
+
+def rows_batch(model: PreTrainedModel, rows: Sequence[TokenRow], pad_id: int) -> MicroBatch:
+    """Rows padded as the model reads them, on its device."""
+    if model.config.is_encoder_decoder:
+        return seq2seq_batch(rows, pad_id, start_id(model, pad_id)).to(model.device)
+    return padded_batch(rows, pad_id).to(model.device)
+
+
+def start_id(model: PreTrainedModel, pad_id: int) -> int:
+    """What a decoder reads before its first token."""
+    found = model.config.decoder_start_token_id
+    return pad_id if found is None else int(found)
+
+
+def trained_tokens(row: TokenRow, *, seq2seq: bool) -> int:
+    """Tokens of a row that carry loss: nothing predicts the first of a causal row."""
+    return len(row.completion) if seq2seq else max(0, len(row.completion) - (not row.prompt))
+
+
+def answer_hidden(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:
+    """Hidden states of shape (N, D) that predict the trained tokens, row by row, left to right."""
+    bare: Any = _bare(model)  # adapters stay inside its layers
+    if batch.encoder_ids_BS is not None:
+        mask_BS = batch.encoder_mask_BS
+        read = bare.get_encoder()(input_ids=batch.encoder_ids_BS, attention_mask=mask_BS).last_hidden_state
+        hidden_BTD = bare.get_decoder()(
+            input_ids=batch.ids_BT, encoder_hidden_states=read, encoder_attention_mask=mask_BS, use_cache=False
+        ).last_hidden_state
+    elif batch.documents is not None:
+        hidden_BTD = bare.base_model(
+            input_ids=batch.ids_BT, position_ids=batch.positions_BT, use_cache=False, **batch.documents.arguments()
+        ).last_hidden_state
+    else:
+        hidden_BTD = bare.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+    selected: torch.Tensor = hidden_BTD.flatten(0, 1).index_select(0, batch.where_N)
+    return selected
+
+
 def answer_logits(
     model: PreTrainedModel, ids_BT: torch.Tensor, labels_BT: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits at the positions that predict a trained token, and those tokens.
+    """Logits of a causal model at the positions that predict a trained token, and those tokens.
 
     Returns:
         ``logits_NV`` and ``targets_N``, row by row, left to right.
     """
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model  # adapters stay inside its layers
-    hidden_BTD = bare.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
-    trained_BT = labels_BT[:, 1:] != -100
-    return bare.get_output_embeddings()(hidden_BTD[:, :-1][trained_BT]), labels_BT[:, 1:][trained_BT]
+    batch = _labelled(ids_BT, labels_BT)
+    return head_of(model)(answer_hidden(model, batch)), batch.targets_N
+
+
+def _labelled(ids_BT: torch.Tensor, labels_BT: torch.Tensor) -> MicroBatch:
+    """Ids with labels of the same shape, each predicted by the position before it."""
+    ahead_BT = torch.nn.functional.pad(labels_BT[:, 1:], (0, 1), value=-100).flatten()
+    where_N = (ahead_BT != -100).nonzero().squeeze(1)
+    return MicroBatch(ids_BT, where_N, ahead_BT[where_N])
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -79,7 +79,7 @@ def load_model(
         if init == "random":
             return _random(auto, config, seed, options).to(target).eval()
         if quantize != "none":
-            options |= {"quantization_config": quantization(quantize, target), "device_map": {"": target}}
+            options |= {"quantization_config": quantization(quantize), "device_map": {"": target}}
         model, report = auto.from_pretrained(
             source.place,
             config=config,

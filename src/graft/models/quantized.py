@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import MissingExtra, ModelError, choices
-from graft.models.devices import computes_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +40,11 @@ def check_quantize(quantize: str, init: str, target: torch.device) -> None:
         raise MissingExtra(f"model.quantize {quantize} (bitsandbytes)", "quant")
 
 
-def quantization(quantize: str, target: torch.device) -> Any:
-    """Settings of bitsandbytes. Source: Dettmers et al. 2023, "QLoRA", section 3 (NF4, double quantisation)."""
+def quantization(quantize: str) -> Any:
+    """Settings of bitsandbytes: NF4 is dequantised to bfloat16, in which the products are computed.
+
+    Source: Dettmers et al. 2023, "QLoRA", section 3 (NF4, double quantisation).
+    """
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -52,7 +54,7 @@ def quantization(quantize: str, target: torch.device) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if computes_bfloat16(target) else torch.float32,
+        bnb_4bit_compute_dtype=torch.bfloat16,
     )
 
 
@@ -65,12 +67,27 @@ def check_quantized(model: PreTrainedModel, quantize: str) -> None:
     import torch
     from bitsandbytes import nn
 
-    layers: Any = list(model.modules())
-    if quantize == "nf4":
-        small = [m for m in layers if isinstance(m, nn.Linear4bit) and m.weight.quant_state is not None]
-        right = all(m.weight.dtype == torch.uint8 and m.weight.quant_state.quant_type == "nf4" for m in small)
-    else:
-        small = [m for m in layers if isinstance(m, nn.Linear8bitLt)]
-        right = all(m.weight.dtype == torch.int8 for m in small)
-    if not small or not right:
-        raise ModelError(f"model.quantize is {quantize}, but no linear layer of {model.name_or_path} holds that format")
+    kind = nn.Linear4bit if quantize == "nf4" else nn.Linear8bitLt
+    small = [module for module in model.modules() if isinstance(module, kind)]
+    wrong = sum(not _is_nf4(layer) if quantize == "nf4" else layer.weight.dtype != torch.int8 for layer in small)
+    if not small or wrong:
+        count = f"{wrong} of {len(small)} linear layers" if small else "no linear layer"
+        rule = "lack it or its double quantisation" if small else "holds that format"
+        raise ModelError(
+            f"model.quantize is {quantize}, but {count} of {model.name_or_path} {rule}; update bitsandbytes, or set "
+            "model.quantize to none"
+        )
+
+
+def _is_nf4(layer: Any) -> bool:
+    """Whether a layer holds NF4 with double quantisation and computes in bfloat16."""
+    import torch
+
+    state = layer.weight.quant_state
+    return (
+        state is not None
+        and layer.weight.dtype == torch.uint8
+        and state.quant_type == "nf4"
+        and state.nested
+        and layer.compute_dtype == torch.bfloat16
+    )

@@ -7,10 +7,8 @@ manifest beside the files records what is there; a lock keeps a second process w
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from graft.errors import GraftError, MissingExtra, ModelError, RunError
+from graft.runs.cache import cache_folder, cache_lock
 from graft.runs.files import read_json, write_json
 from graft.runs.space import format_bytes, require_space, storage_errors
 
@@ -80,15 +79,6 @@ def offline() -> bool:
     return os.environ.get("GRAFT_OFFLINE", "") not in ("", "0")
 
 
-def cache_folder() -> Path:
-    """Where copies are kept: `GRAFT_CACHE`, or `graft` in the platform's cache folder."""
-    if given := os.environ.get("GRAFT_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "graft"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft"
-
-
 def cached_copy(url: str) -> Path:
     """Where the files of a URL are, or will be."""
     return _place(url) / "files"
@@ -117,7 +107,7 @@ def fetch(url: str, *, allow_pickle: bool = False, on_bytes: Callable[[int], Non
         return place / "files"
     with storage_errors(place):
         (place / "files").mkdir(parents=True, exist_ok=True)
-    with _locked(place / "lock"):
+    with cache_lock(place / "lock"):
         files = _Remote(url)
         found = files.found()
         wanted = [file for file in found if allow_pickle or not file.name.endswith(PICKLED)]
@@ -287,14 +277,6 @@ def _remove_others(place: Path, names: set[str], manifest: dict[str, CopiedFile]
         if path.is_file() and name not in names:
             path.unlink()
             manifest.pop(name, None)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, waiting as long as another process holds it; the system frees it however that one ends."""
-    with storage_errors(path), path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def describe(url: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from graft import sprout
 from graft.errors import ModelError
 from graft.models import remote
+from graft.runs.cache import cache_folder
 from graft.runs.files import replacing_folder
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def _readable(folder: Path, model_id: str) -> Source:
     note = f"{len(packed)} gzipped JSON files of {folder} were unpacked: {', '.join(path.name for path in packed)}"
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
     digest = hashlib.sha256(repr((str(folder.resolve()), facts)).encode()).hexdigest()[:16]
-    place = remote.cache_folder() / "unpacked" / f"{folder.name}-{digest}"
+    place = cache_folder() / "unpacked" / f"{folder.name}-{digest}"
     if not place.is_dir():
         _unpack(folder, packed, place)
         LOG.warning("%s", note)

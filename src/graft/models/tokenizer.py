@@ -7,6 +7,8 @@ where `AutoTokenizer` would choose the same; only the other cases go through it.
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -121,3 +123,10 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: Mapping[str, A
             f"the tokenizer of {model_id} has {len(tokenizer):,} entries, but the model's embedding only {rows:,} rows "
             "(vocab_size); use the tokenizer that belongs to the model, or save the model after resize_token_embeddings"
         )
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of everything that decides how a tokenizer cuts text; equal tokenizers have equal ones."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps([tokenizer.get_vocab(), str(tokenizer)])
+    return hashlib.sha256(f"{text}{tokenizer.eos_token}{tokenizer.pad_token}".encode()).hexdigest()

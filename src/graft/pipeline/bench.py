@@ -13,15 +13,15 @@ from typing import Any
 
 import psutil
 
-from graft.config.schema import EngineName
+from graft.config.training import EngineName
 from graft.errors import ConfigError, TrainError
 from graft.models.hardware import accelerator
 from graft.models.shapes import Shape, named_shape
-from graft.pipeline.bench_worker import WARM_UP, Job, job_json
+from graft.pipeline.bench_worker import VARIANTS, WARM_UP, Job, job_json
 from graft.pipeline.outcome import Table
 from graft.pipeline.progress import Progress
-from graft.pipeline.stages import TOKEN_BUDGETS
 from graft.train.backends import require_engine
+from graft.train.memory import TOKEN_BUDGETS
 
 GB = 1e9
 TERA = 1e12
@@ -39,6 +39,7 @@ class Measured:
         examples_per_second: rows trained.
         peak_bytes: most memory held at once, on the GPU or by the process.
         useful_flops_per_second: see `graft.models.shapes.Shape.useful_flops`.
+        variant: how it was run, one of `graft.pipeline.bench_worker.VARIANTS`.
     """
 
     engine: EngineName
@@ -46,6 +47,12 @@ class Measured:
     examples_per_second: float
     peak_bytes: int
     useful_flops_per_second: float
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """Engine and variant, such as ``trl packing``."""
+        return f"{self.engine} {self.variant}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +63,30 @@ class BenchResult:
         job: what was measured; its engine is of no meaning.
         device: kind of device.
         peak_flops_per_second: of a plain product of large matrices.
-        measured: the engines that ran, in the order asked.
-        failures: why the others did not, by name.
+        measured: the engines that ran, in the order asked, each in all its variants.
+        failures: why the others did not, by name and variant.
     """
 
     job: Job
     device: str
     peak_flops_per_second: float
     measured: tuple[Measured, ...]
-    failures: dict[EngineName, str]
+    failures: dict[str, str]
+
+    @property
+    def best(self) -> tuple[Measured, ...]:
+        """The fastest variant of each engine."""
+        names = dict.fromkeys(one.engine for one in self.measured)
+        return tuple(
+            max((one for one in self.measured if one.engine == name), key=lambda one: one.tokens_per_second)
+            for name in names
+        )
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Tokens per second of each engine over those of each later one, such as ``native/trl``."""
+        """Tokens per second of each engine at its best over those of each later one, such as ``native/trl``."""
         return {
-            f"{a.engine}/{b.engine}": a.tokens_per_second / b.tokens_per_second
-            for a, b in combinations(self.measured, 2)
+            f"{a.engine}/{b.engine}": a.tokens_per_second / b.tokens_per_second for a, b in combinations(self.best, 2)
         }
 
     @property
@@ -82,7 +97,10 @@ class BenchResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """Ratios and the peak in words."""
-        ratios = [f"{pair.replace('/', ' : ')} = {ratio:.2f} in tokens/s" for pair, ratio in self.ratios.items()]
+        ratios = [
+            f"{a.name} : {b.name} = {a.tokens_per_second / b.tokens_per_second:.2f} in tokens/s"
+            for a, b in combinations(self.best, 2)
+        ]
         return (*ratios, f"measured matmul peak {self.peak_flops_per_second / TERA:.3g} TFLOP/s on {self.device}")
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +114,7 @@ class BenchResult:
             "device": self.device,
             "peak_tflops": self.peak_flops_per_second / TERA,
             "engines": {
-                one.engine: {
+                one.name: {
                     "tokens_per_second": one.tokens_per_second,
                     "examples_per_second": one.examples_per_second,
                     "peak_memory_gb": one.peak_bytes / GB,
@@ -111,7 +129,7 @@ class BenchResult:
 
     def _row(self, one: Measured) -> tuple[str, ...]:
         return (
-            one.engine,
+            one.name,
             f"{one.tokens_per_second:,.0f}",
             f"{one.examples_per_second:,.1f}",
             f"{one.peak_bytes / GB:.2f}",
@@ -145,22 +163,23 @@ def bench_train(
     progress.stage(f"bench {shape}, {workload}, {steps} steps of {batch_size} examples on {device}")
     peak = _in_a_process(job)["flops_per_second"]
     measured, failures = [], {}
-    for engine in engines:
-        bar = progress.task(f"train by {engine}", WARM_UP + steps)
+    for engine, variant in ((one, way) for one in engines for way in VARIANTS[one]):
+        name = f"{engine} {variant}".strip()
+        bar = progress.task(f"train by {name}", WARM_UP + steps)
         try:
-            result = _in_a_process(Job(engine, shape, workload, steps, batch_size, budget), bar.advance)
+            result = _in_a_process(Job(engine, shape, workload, steps, batch_size, budget, variant), bar.advance)
         except TrainError as error:
-            failures[engine] = str(error)
-            progress.warn(f"{engine}: {error}")
+            failures[name] = str(error)
+            progress.warn(f"{name}: {error}")
             continue
         bar.finish()
-        measured.append(_measured(engine, named_shape(shape), result))
+        measured.append(_measured(engine, variant, named_shape(shape), result))
     if not measured:
-        raise TrainError("; ".join(f"{engine}: {reason}" for engine, reason in failures.items()))
+        raise TrainError("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
     return BenchResult(job, device, peak, tuple(measured), failures)
 
 
-def _measured(engine: EngineName, shape: Shape, result: dict[str, Any]) -> Measured:
+def _measured(engine: EngineName, variant: str, shape: Shape, result: dict[str, Any]) -> Measured:
     seconds = result["seconds"]
     return Measured(
         engine,
@@ -168,6 +187,7 @@ def _measured(engine: EngineName, shape: Shape, result: dict[str, Any]) -> Measu
         result["examples"] / seconds,
         result["peak_bytes"],
         shape.useful_flops(result["tokens"], result["trained_tokens"]) / seconds,
+        variant,
     )
 
 

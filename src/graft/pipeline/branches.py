@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graft.config.data import TrainSource
 from graft.config.schema import Arm, Recipe
-from graft.data.sources import Source, training_examples
-from graft.tasks.words.controls import shuffled
-from graft.tasks.words.pool import WordSets
-from graft.types import Example
 
 UNTRAINED: tuple[Arm, ...] = ("base", "prompted")
 """Arms that score the model as it came."""
@@ -35,7 +31,8 @@ class Branch:
     def label(self) -> str:
         """Name in files and logs, for instance ``base``, ``trained-seed0`` or ``direct-count-seed1``."""
         way = "thinking" if self.thinking else ""
-        parts = (self.arm, self.target, way, "" if self.seed is None else f"seed{self.seed}")
+        target = self.target.replace("/", "-")
+        parts = (self.arm, target, way, "" if self.seed is None else f"seed{self.seed}")
         return "-".join(part for part in parts if part)
 
 
@@ -62,17 +59,6 @@ def target_tasks(recipe: Recipe) -> tuple[str, ...]:
     return tuple(task for task in recipe.eval.tasks if task not in trained_tasks(recipe))
 
 
-def branch_examples(recipe: Recipe, branch: Branch, words: WordSets, count: int) -> list[Example]:
-    """The training examples of a branch; the arms of one seed see the same prompts in the same order.
-
-    The format control's own answers are made later, by the model itself: `graft.pipeline.replies`.
-
-    Raises:
-        DataError: a source runs out of rows.
-    """
-    assert branch.seed is not None
-    sources: Sequence[Source] = [Source(s.task, s.rate, s.words, s.pseudo) for s in recipe.data.train]
-    if branch.arm == "direct":
-        sources = [Source(branch.target)]
-    examples = training_examples(sources, words, recipe.data.corpus, count=count, seed=branch.seed)
-    return list(shuffled(examples, branch.seed)) if branch.arm == "shuffled" else examples
+def branch_sources(recipe: Recipe, branch: Branch) -> tuple[TrainSource, ...]:
+    """What a branch is trained on: the recipe's mixture, or for a ``direct`` branch its target alone."""
+    return (TrainSource(task=branch.target),) if branch.arm == "direct" else recipe.data.train

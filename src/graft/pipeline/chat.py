@@ -14,6 +14,7 @@ from graft.data.thinking import split_thinking
 from graft.errors import ConfigError, ModelError, choices
 from graft.models.backends.base import Backend
 from graft.models.sampling import from_section
+from graft.models.style import PRESETS
 from graft.pipeline.backends import is_remote, open_backend
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.lab import chat_policy, recipe_tokenizer
@@ -21,6 +22,7 @@ from graft.pipeline.run import find_run
 from graft.pipeline.stages import load_branch, load_untouched
 from graft.pipeline.thinking import thinking_sampling
 from graft.runs.directory import RunDirectory
+from graft.tasks.style import style_name
 from graft.types import Delta, Message, Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class Partner:
         sampling: how its tokens are drawn.
         context: longest conversation and reply in tokens; ``None`` when the model's config does not say.
         turns: user and assistant turns, answers without their thinking.
+        styles: control tokens of the model by the name of their style.
+        style: name of the style that every user turn asks for; ``None`` for none.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Partner:
     sampling: Sampling
     context: int | None = None
     turns: list[Message] = field(default_factory=list)
+    styles: dict[str, str] = field(default_factory=dict)
+    style: str | None = None
 
     def answer(self, text: str) -> Iterator[Delta]:
         """Stream the reply to one more user turn; both become part of the conversation when it is complete.
@@ -63,7 +69,8 @@ class Partner:
         Raises:
             ModelError: the conversation is longer than the model's context, or its template fails.
         """
-        turns = [*self.turns, Message("user", text)]
+        token = self.styles[self.style] if self.style else ""
+        turns = [*self.turns, Message("user", token + text)]
         rendered = render_chat(self.tokenizer, turns, self.policy, think=self.think)
         ids = tuple(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
         for delta in self.backend.stream(Prompt(with_system(turns, self.policy), ids), self._fitting(len(ids))):
@@ -87,16 +94,28 @@ class Partner:
         self.policy = policy
         self.reset()
 
+    def set_style(self, name: str | None) -> None:
+        """Let every further user turn open with the token of a style; its preset, if it has one, draws the reply.
+
+        Raises:
+            ConfigError: the model has no such style.
+        """
+        if name is not None and name not in self.styles:
+            known = choices(name, self.styles) if self.styles else "It has no style tokens."
+            raise ConfigError(f"{self.name} has no style {name!r}. {known}")
+        self.style = name
+
     def _fitting(self, prompt_tokens: int) -> Sampling:
+        sampling = PRESETS.get(self.style or "", self.sampling)
         if self.context is None:
-            return self.sampling
+            return sampling
         left = self.context - prompt_tokens
         if left < 1:
             raise ModelError(
                 f"the conversation has {prompt_tokens:,} tokens, but {self.name} reads at most {self.context:,}; "
                 "/reset starts a new one"
             )
-        return replace(self.sampling, max_new_tokens=min(left, self.sampling.max_new_tokens))
+        return replace(sampling, max_new_tokens=min(left, sampling.max_new_tokens))
 
 
 def open_partners(
@@ -156,6 +175,6 @@ def _partner(recipe: Recipe, name: str, run: RunDirectory | None = None, branch:
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     think = recipe.thinking == "on"
     sampling = thinking_sampling(recipe) if think else from_section(recipe.sampling)
-    return Partner(
-        name, open_backend(recipe, tokenizer, model, thinking=think), tokenizer, policy, think, sampling, context
-    )
+    backend = open_backend(recipe, tokenizer, model, thinking=think)
+    styles = {style_name(token): token for token in recipe.style.tokens}
+    return Partner(name, backend, tokenizer, policy, think, sampling, context, styles=styles)

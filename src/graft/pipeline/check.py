@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graft.config.loading import Resolved
 from graft.config.naming import run_name
 from graft.data.chat import thinking_mode
-from graft.data.tokens import encode
-from graft.pipeline.branches import branch_examples, branches
-from graft.pipeline.lab import Lab, detectable, forecast, prepare
-from graft.pipeline.lab import warnings as lab_warnings
+from graft.data.survey import ShownExample
+from graft.pipeline.branches import branches
+from graft.pipeline.lab import Lab, prepare
 from graft.pipeline.outcome import Table, now
+from graft.pipeline.preflight import (
+    Preflight,
+    estimate_lines,
+    leak_table,
+    preflight,
+    shown_first,
+    survey_table,
+    task_table,
+)
+from graft.pipeline.progress import Progress
+from graft.pipeline.taskbook import labels
 from graft.pipeline.validate import validate
-from graft.stats.study import CONFIRMATORY_SEEDS
-
-SAMPLE_ROWS = 256
-"""Training rows that are tokenised to forecast the whole."""
+from graft.report.preflight import write_preflight
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +34,35 @@ class CheckResult:
 
     Attributes:
         lines: the plan in words.
-        table: scored tasks with their items and the smallest change they can show.
-        warnings: what may spoil the result, though the recipe can run.
+        shown: one training example of each task, token by token.
+        tables: examples, leaks and scored tasks.
+        page: the same as an HTML page, with all that is shown of it.
+        found: everything.
     """
 
     lines: tuple[str, ...]
-    table: Table
-    warnings: tuple[str, ...]
+    shown: tuple[ShownExample, ...]
+    tables: tuple[Table, ...]
+    page: Path
+    found: Preflight
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may spoil the result, though the recipe can run."""
+        return self.found.warnings
 
     def to_json(self) -> dict[str, Any]:
         """The check for machines."""
-        tasks = [dict(zip(self.table.columns, row, strict=True)) for row in self.table.rows]
-        return {"plan": list(self.lines), "tasks": tasks, "warnings": list(self.warnings)}
+        return {"plan": list(self.lines), "page": str(self.page), **self.found.to_json()}
 
 
-def check(resolved: Resolved) -> CheckResult:
-    """Validate a recipe and describe its run.
+def check(resolved: Resolved, *, progress: Progress, page: Path | None = None) -> CheckResult:
+    """Validate a recipe, look at its examples and describe its run.
+
+    Args:
+        resolved: the recipe.
+        progress: told while it looks.
+        page: where the HTML page goes; ``preflight.html`` in the run folder when ``None``.
 
     Raises:
         GraftError: whatever would stop the run, found early.
@@ -50,56 +70,28 @@ def check(resolved: Resolved) -> CheckResult:
     recipe = resolved.recipe
     validate(recipe)
     lab = prepare(recipe)
-    lab.audit.require()
-    plan = forecast(lab)
-    rows = tuple(_task_row(name, facts) for name, facts in plan["tasks"].items())
-    columns = ("task", "trained", "held-out items", "smallest detectable change")
-    lines = (f"run       {recipe.runs / run_name(recipe, now())}", *_plan(lab), *_sample(lab))
-    return CheckResult(lines, Table(columns, rows), tuple(_warnings(lab)))
-
-
-def _task_row(name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    return name, "yes" if facts["trained"] else "no", f"{facts['items']:,}", detectable(facts)
+    if lab.audit is not None:
+        lab.audit.require()
+    found = preflight(lab, progress)
+    name = run_name(recipe, now(), labels(recipe))
+    written = write_preflight(page or recipe.runs / "preflight.html", found.to_json(), title=name)
+    found.require()
+    lines = [f"run       {recipe.runs / name}", *_plan(lab)]
+    lines += estimate_lines(found.estimate) if found.estimate is not None else []
+    tables = tuple(table for table in (survey_table(found), leak_table(found), task_table(found)) if table.rows)
+    return CheckResult(tuple(lines), tuple(shown_first(found.shown, 1)), tables, written, found)
 
 
 def _plan(lab: Lab) -> tuple[str, ...]:
     recipe = lab.recipe
-    trained = [branch for branch in branches(recipe) if branch.seed is not None]
-    words = f"{len(lab.words.train):,} to train, {len(lab.words.eval):,} held out, from {lab.words.source}"
     lines = [
         f"model     {recipe.model.id}, {len(lab.tokenizer):,} tokens in its vocabulary",
         f"thinking  {recipe.thinking}; the model's template: {thinking_mode(lab.tokenizer).value}",
-        f"words     {words}; leak audit passed",
-        f"branches  {', '.join(branch.label for branch in branches(recipe))}",
     ]
-    if trained:
-        sample = branch_examples(recipe, trained[0], lab.words, SAMPLE_ROWS)
-        encoded = encode(lab.tokenizer, sample, max_length=recipe.data.max_length, policy=lab.policy)
-        sizes = [len(row) for row in encoded.rows]
-        mean = sum(sizes) / len(sizes)
-        examples = lab.steps * recipe.train.batch_size * recipe.train.gradient_accumulation
-        each = f"{lab.steps} steps × {examples // lab.steps} examples of about {mean:.0f} tokens"
-        lines.append(f"training  {len(trained)} × {each}: {len(trained) * examples * mean:,.0f} tokens in all")
-    return tuple(lines)
-
-
-def _sample(lab: Lab) -> tuple[str, ...]:
-    """One training example as the model sees it."""
-    trained = next((branch for branch in branches(lab.recipe) if branch.seed is not None), None)
-    if trained is None:
-        return ()
-    example = branch_examples(lab.recipe, trained, lab.words, 1)[0]
-    length = lab.recipe.data.max_length
-    row = encode(lab.tokenizer, [example], max_length=length, policy=lab.policy).rows[0]
-    read, trained_text = (lab.tokenizer.decode(list(ids)) for ids in (row.prompt, row.completion))
-    return (f"read      {read!r}", f"trained   {trained_text!r}")
-
-
-def _warnings(lab: Lab) -> list[str]:
-    study = lab.recipe.study
-    found = list(lab_warnings(lab))
-    if len(study.seeds) < CONFIRMATORY_SEEDS:
-        found.append(f"study.seeds has {len(study.seeds)}; under {CONFIRMATORY_SEEDS} the result is exploratory")
-    if "trained" in study.arms and not {"base", "format"} <= set(study.arms):
-        found.append("study.arms lacks base or format; without both, transfer cannot be claimed")
-    return found
+    if lab.words is not None:
+        counts = f"{len(lab.words.train):,} to train, {len(lab.words.eval):,} held out, from {lab.words.source}"
+        lines.append(f"words     {counts}; leak audit passed")
+    for section in lab.recipe.data.tasks:
+        card = lab.book.card(section.name)
+        lines.append(f"task      {section.name}: {card.summary} {card.size}; from {card.source}")
+    return (*lines, f"branches  {', '.join(branch.label for branch in branches(recipe))}")

@@ -21,6 +21,7 @@ from graft.pipeline.backends import is_remote as is_served
 from graft.pipeline.branches import branches
 from graft.pipeline.outcome import Table
 from graft.pipeline.validate import validate
+from graft.runs.cache import cache_folder
 from graft.runs.space import format_bytes, free_bytes
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class Extra:
 
 
 EXTRAS = (
+    Extra("data", ("datasets", "huggingface_hub", "pyarrow"), "datasets from a hub (data.train, eval.tasks)"),
     Extra("ollama", ("ollama",), "models behind an Ollama server (model.backend=ollama)"),
     Extra("quant", ("bitsandbytes",), "weights of 4 or 8 bits (model.quantize)"),
     Extra("remote", ("fsspec", "s3fs"), "models behind s3:// and other URLs (model.id)"),
-    Extra("trl", ("trl", "datasets"), "training by TRL (train.engine=trl)"),
-    Extra("unsloth", ("unsloth",), "training by Unsloth on CUDA (train.engine=unsloth)"),
+    Extra("trl", ("trl", "datasets"), "training by TRL (engine.name=trl)"),
+    Extra("unsloth", ("unsloth",), "training by Unsloth on CUDA (engine.name=unsloth)"),
 )
 
 
@@ -139,7 +141,7 @@ def _machine() -> Iterator[tuple[str, ...]]:
 
 
 def _disk(runs: Path) -> Iterator[tuple[str, ...]]:
-    for what, folder in (("runs", runs), ("copied models", remote.cache_folder())):
+    for what, folder in (("runs", runs), ("copied models", cache_folder())):
         try:
             yield what, str(folder), format_bytes(free_bytes(folder))
         except GraftError as error:
@@ -180,12 +182,12 @@ def _findings(recipe: Recipe) -> Iterator[Finding]:
         return
     yield _checked("device", lambda: _device(recipe))
     try:
-        facts, notes = _facts(recipe)
+        facts, notes = recipe_facts(recipe)
     except GraftError as error:
         yield Finding("model", False, str(error))
         return
     yield Finding("model", True, "; ".join((_described(facts), *notes)))
-    yield _checked("memory", lambda: _memory(recipe, facts))
+    yield _checked("memory", lambda: memory_forecast(recipe, facts))
 
 
 def _checked(what: str, check: Callable[[], str | None], fine: str = "") -> Finding:
@@ -201,17 +203,22 @@ def _needed_extras(recipe: Recipe) -> Iterator[Extra]:
         yield by_name["quant"]
     if remote.is_remote(model.id):
         yield by_name["remote"]
-    if recipe.train.engine in by_name:
-        yield by_name[recipe.train.engine]
+    if recipe.engine.name in by_name:
+        yield by_name[recipe.engine.name]
 
 
 def _device(recipe: Recipe) -> str:
     from graft.models.devices import pick_device
 
-    return f"{pick_device(recipe.model.device).type}"
+    device = pick_device(recipe.model.device)
+    if recipe.model.precision == "fp8":
+        from graft.models.fp8 import check_fp8
+
+        check_fp8(device)
+    return device.type
 
 
-def _facts(recipe: Recipe) -> tuple[ModelFacts, tuple[str, ...]]:
+def recipe_facts(recipe: Recipe) -> tuple[ModelFacts, tuple[str, ...]]:
     """The model's facts from its config alone; of a remote folder only what has been copied is read.
 
     Raises:
@@ -250,7 +257,7 @@ def _described(facts: ModelFacts) -> str:
     return ", ".join(parts)
 
 
-def _memory(recipe: Recipe, facts: ModelFacts) -> str:
+def memory_forecast(recipe: Recipe, facts: ModelFacts) -> str:
     """The forecast against what is free.
 
     Raises:
@@ -258,27 +265,27 @@ def _memory(recipe: Recipe, facts: ModelFacts) -> str:
     """
     from graft.models.devices import pick_device, pick_dtype
     from graft.models.facts import forecast_memory
-    from graft.pipeline.stages import TOKEN_BUDGETS
 
     device = pick_device(recipe.model.device)
-    budget = recipe.train.token_budget
+    budget = recipe.engine.token_budget
     need = forecast_memory(
         facts,
         dtype_bytes=pick_dtype(recipe.model.dtype, device, facts.parameters).itemsize,
         quantize=recipe.model.quantize,
-        trainable=_trainable(recipe, facts),
-        tokens=TOKEN_BUDGETS.get(device.type, TOKEN_BUDGETS["cuda"]) if budget == "auto" else budget,
+        trainable=trainable_parameters(recipe, facts),
+        tokens=recipe.data.max_length if budget == "auto" else budget,  # auto takes less than it likes, if it must
     )
     free = _free_memory(device.type)
     parts = f"weights {format_bytes(need.weights)}, training {format_bytes(need.training)}, "
     parts += f"activations {format_bytes(need.activations)}"
     told = f"about {format_bytes(need.total)} needed ({parts}), {format_bytes(free)} free on {device.type}"
     if need.total > free:
-        raise ModelError(f"{told}; try adapter.kind=lora, model.quantize=nf4, a smaller train.token_budget or model")
+        raise ModelError(f"{told}; try adapter.kind=lora, model.quantize=nf4, a smaller engine.token_budget or model")
     return told
 
 
-def _trainable(recipe: Recipe, facts: ModelFacts) -> int:
+def trainable_parameters(recipe: Recipe, facts: ModelFacts) -> int:
+    """How many parameters a recipe trains, by the model's config alone; 0 when it trains nothing."""
     if all(branch.seed is None for branch in branches(recipe)):
         return 0
     return facts.parameters if recipe.adapter.kind == "none" else recipe.adapter.r * facts.linear_features

@@ -23,7 +23,7 @@ from graft.pipeline.stages import load_branch, samples_path, score_task
 from graft.pipeline.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json
-from graft.runs.samples import read_samples, write_samples
+from graft.runs.samples import read_samples, samples_name, write_samples
 from graft.types import Sampling
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ class Point:
 
     def path(self, run: RunDirectory, task: str) -> Path:
         """Where its scored items of a task are."""
-        return samples_path(run, self.branch, task) if self.own else run.samples / "grid" / f"{self.label}.{task}.jsonl"
+        return (
+            samples_path(run, self.branch, task)
+            if self.own
+            else run.samples / "grid" / f"{samples_name(self.label, task)}.jsonl"
+        )
 
 
 def grid_points(recipe: Recipe, grid: Sequence[SamplingSection]) -> list[Point]:
@@ -113,7 +117,7 @@ def score_grid(run: RunDirectory, lab: Lab, points: Sequence[Point], progress: P
         model = load_branch(run, lab.recipe, branch) if left and not is_remote(lab.recipe) else None
         for point in left:
             _score_point(run, lab, point, model, progress)
-    rows = [row for task in lab.recipe.eval.tasks for point in points for row in _rows(run, point, task)]
+    rows = [row for task in _tasks(lab) for point in points for row in _rows(run, point, task)]
     table = {"rows": rows}
     write_json(run.path / GRID_FILE, table)
     return table
@@ -128,11 +132,16 @@ def _score_point(run: RunDirectory, lab: Lab, point: Point, model: PreTrainedMod
         run.stage(point.stage) as outputs,
         closing(open_backend(point.recipe, lab.tokenizer, model, thinking=point.thinks)) as backend,
     ):
-        for task in point.recipe.eval.tasks:
+        for task in _tasks(lab):
             records = score_task(varied, point.branch, task, backend, thinks=point.thinks, on_done=bar.advance)
             outputs[task] = write_samples(point.path(run, task), records)
     LOG.info("%s scored with %s", point.branch.label, words)
     bar.finish()
+
+
+def _tasks(lab: Lab) -> list[str]:
+    """The tasks whose replies are generated; corpora have none."""
+    return list(dict.fromkeys(items.task.card.name for items in lab.items))
 
 
 def _rows(run: RunDirectory, point: Point, task: str) -> Iterator[dict[str, Any]]:

@@ -11,21 +11,29 @@ from graft import tasks
 from graft.config.schema import Recipe
 from graft.data.chat import ChatPolicy, check_policy
 from graft.data.sources import word_sets
-from graft.data.tokens import encode
-from graft.errors import DataError
 from graft.evals.scoring import Items, prepare_items
 from graft.models.loading import load_tokenizer
+from graft.models.style import add_style_tokens
 from graft.pipeline.backends import is_remote
-from graft.pipeline.branches import Branch, branch_examples, branches, trained_tasks
+from graft.pipeline.branches import branches, trained_tasks
+from graft.pipeline.corpora import Corpus, prepare_corpus
+from graft.pipeline.taskbook import TaskBook, uses_words
 from graft.stats.power import UNKNOWN_DISCORDANCE, minimum_detectable_effect
-from graft.tasks.base import Split
+from graft.tasks.base import Split, Task
 from graft.tasks.words.audit import LeakAudit, audit_words
 from graft.tasks.words.pool import WordSets, package_words
 from graft.tasks.words.task import WordTask
-from graft.types import TokenRow
+from graft.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+LABELLED = ("classification", "choice")
+"""Kinds of tasks with a closed set of answers."""
+
+CALIBRATION = "calibration"
+"""The split of items that are never scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +43,25 @@ class Lab:
     Attributes:
         recipe: the settings.
         tokenizer: the model's tokenizer; a stand-in where the model is behind a server and its own is unknown.
-        words: training and held-out words.
-        items: scored items: per task those on held-out words, then those on training words.
-        audit: what the leak audit found.
+        book: the tasks.
+        items: scored items: per task those on held-out rows, then those on training rows.
+        calibration: held-out items that only the temperature of label probabilities is fitted on.
+        corpora: held-out texts, per task that is scored by its perplexity.
+        audit: what the audit of the words found; ``None`` without word tasks.
     """
 
     recipe: Recipe
     tokenizer: PreTrainedTokenizerBase
-    words: WordSets
+    book: TaskBook
     items: tuple[Items, ...]
-    audit: LeakAudit
+    calibration: tuple[Items, ...]
+    corpora: tuple[Corpus, ...]
+    audit: LeakAudit | None
+
+    @property
+    def words(self) -> WordSets | None:
+        """Training and held-out words; ``None`` without word tasks."""
+        return self.book.words
 
     @property
     def policy(self) -> ChatPolicy:
@@ -52,35 +69,21 @@ class Lab:
         return chat_policy(self.recipe)
 
     @property
+    def per_step(self) -> int:
+        """Examples of one optimizer step."""
+        return self.recipe.train.batch_size * self.recipe.train.gradient_accumulation
+
+    @property
     def steps(self) -> int:
-        """Optimizer steps of every trained branch; one epoch is one pass over the training words."""
+        """Optimizer steps of every trained branch; one epoch is one pass over the training words or rows."""
         train = self.recipe.train
         if train.max_steps is not None:
             return train.max_steps
-        per_step = train.batch_size * train.gradient_accumulation
-        return math.ceil(train.epochs * len(self.words.train) / per_step)
+        return math.ceil(train.epochs * self.book.epoch_rows() / self.per_step)
 
     def of_task(self, task: str, split: str = "eval") -> Items:
         """The items of one task and split."""
         return next(items for items in self.items if items.task.card.name == task and items.split == split)
-
-    def rows(self, branch: Branch) -> tuple[TokenRow, ...]:
-        """The training rows of a branch, in training order.
-
-        Raises:
-            DataError: a row is longer than ``data.max_length``, so that the step count would no longer hold.
-        """
-        train = self.recipe.train
-        count = self.steps * train.batch_size * train.gradient_accumulation
-        examples = branch_examples(self.recipe, branch, self.words, count)
-        encoded = encode(self.tokenizer, examples, max_length=self.recipe.data.max_length, policy=self.policy)
-        if encoded.dropped:
-            first = examples[encoded.dropped[0]].id
-            raise DataError(
-                f"data.max_length is {self.recipe.data.max_length} tokens, but {len(encoded.dropped)} of "
-                f"{count} training rows are longer (first: {first}); raise it"
-            )
-        return encoded.rows
 
 
 def chat_policy(recipe: Recipe) -> ChatPolicy:
@@ -105,22 +108,49 @@ def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: Non
     policy = chat_policy(recipe)
     check_policy(tokenizer, policy)
     section = recipe.words
-    words = word_sets(
-        section.source, tokenizer, pool=section.pool, train=section.train, eval=section.eval, seed=section.seed
-    )
-    items = []
+    words = _words(recipe, tokenizer)
+    book = TaskBook(recipe, words)
+    length, think = recipe.data.max_length, policy.thinking == "on"
+    items, calibration, corpora = [], [], []
     for name in recipe.eval.tasks:
         on_task(name)
-        task = tasks.load(name, words, recipe.data.corpus)
-        limits: dict[Split, int] = {"eval": recipe.eval.items, "seen": recipe.eval.seen_items}
-        for split, limit in limits.items():
-            if limit:
-                examples = list(task.examples(split, limit=limit, seed=section.seed))
-                length, think = recipe.data.max_length, policy.thinking == "on"
+        task = book.load(name)
+        if task.card.kind == "corpus":
+            corpora.append(prepare_corpus(recipe, task))
+            continue
+        held_out, spare = _held_out(task, recipe)
+        seen = recipe.eval.seen_items
+        parts = {"eval": held_out, "seen": list(task.examples("seen", limit=seen, seed=section.seed)) if seen else []}
+        for split, examples in parts.items():
+            if examples:
                 items.append(
                     prepare_items(itemised, task, split, examples, max_length=length, policy=policy, think=think)
                 )
-    return Lab(recipe, tokenizer, words, tuple(items), _audit(recipe, tokenizer, words))
+        if spare and itemised is not None:
+            calibration.append(prepare_items(itemised, task, CALIBRATION, spare, max_length=length, policy=policy))
+    audit = None if words is None else _audit(recipe, tokenizer, words)
+    return Lab(recipe, tokenizer, book, tuple(items), tuple(calibration), tuple(corpora), audit)
+
+
+def _held_out(task: Task, recipe: Recipe) -> tuple[list[Example], list[Example]]:
+    """The examples of a task that are scored, and further ones for calibration where it has labels.
+
+    A task with too few for both gives a fifth of them to calibration.
+    """
+    spare = recipe.eval.calibration_items if task.card.kind in LABELLED else 0
+    found = list(task.examples("eval", limit=recipe.eval.items + spare, seed=recipe.words.seed))
+    if len(found) < recipe.eval.items + spare:
+        spare = min(spare, len(found) // 5)
+    return found[: len(found) - spare], found[len(found) - spare :]
+
+
+def _words(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> WordSets | None:
+    section = recipe.words
+    if not uses_words(recipe):
+        return None
+    return word_sets(
+        section.source, tokenizer, pool=section.pool, train=section.train, eval=section.eval, seed=section.seed
+    )
 
 
 def knows_tokens(recipe: Recipe) -> bool:
@@ -131,9 +161,12 @@ def knows_tokens(recipe: Recipe) -> bool:
 def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
     """The model's tokenizer; where it is unknown the embedded model's, which then only draws words and audits them."""
     model = recipe.model
-    if not is_remote(recipe):
-        return load_tokenizer(model.id, revision=model.revision, trust_remote_code=model.trust_remote_code)
-    return load_tokenizer(model.tokenizer or "sprout")
+    if is_remote(recipe):
+        return load_tokenizer(model.tokenizer or "sprout")
+    tokenizer = load_tokenizer(model.id, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    if recipe.style.tokens:
+        add_style_tokens(tokenizer, recipe.style.tokens)
+    return tokenizer
 
 
 def _audit(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, words: WordSets) -> LeakAudit:
@@ -154,7 +187,7 @@ def _audit(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, words: WordSets) 
 
 
 def _phrasings(names: Iterable[str], words: WordSets, split: Split) -> list[str]:
-    found = [tasks.load(name, words) for name in names if name != "prose"]
+    found = [tasks.load(name, words) for name in names if tasks.is_word_task(name)]
     return [phrasing.text for task in found if isinstance(task, WordTask) for phrasing in task.phrasings(split)]
 
 
@@ -169,6 +202,7 @@ def forecast(lab: Lab) -> dict[str, Any]:
                 "trained": items.task.card.name in trained_tasks(lab.recipe),
                 "discordance_assumed": UNKNOWN_DISCORDANCE,
                 "smallest_detectable": minimum_detectable_effect(len(items), alpha=study.alpha, seeds=len(study.seeds)),
+                "baselines": dict(items.task.baselines(items.examples)),
             }
             for items in scored
         },
@@ -187,7 +221,7 @@ def detectable(facts: Mapping[str, Any]) -> str:
 def warnings(lab: Lab) -> tuple[str, ...]:
     """What the leak audit cannot rule out: words that the embedded model was trained on before the run."""
     known = seen_by_sprout(lab)
-    if not known:
+    if not known or lab.words is None:
         return ()
     return (
         f"words.source is {lab.recipe.words.source}, and {known:,} of {len(lab.words.eval):,} held-out words are in "
@@ -197,7 +231,7 @@ def warnings(lab: Lab) -> tuple[str, ...]:
 
 def seen_by_sprout(lab: Lab) -> int:
     """Held-out words among those that the embedded model itself was trained on; the packaged pools are apart."""
-    if lab.recipe.model.id != "sprout" or lab.recipe.words.source == "package":
+    if lab.recipe.model.id != "sprout" or lab.recipe.words.source == "package" or lab.words is None:
         return 0
     base = {word.text for word in package_words("base")}
     return sum(word.text in base for word in lab.words.eval)
@@ -205,6 +239,8 @@ def seen_by_sprout(lab: Lab) -> int:
 
 def audit_record(lab: Lab) -> dict[str, Any]:
     """The leak audit as stored in ``audit.json``."""
+    if lab.audit is None or lab.words is None:
+        return {"ok": True, "reasons": []}
     return {
         **asdict(lab.audit),
         "ok": lab.audit.ok,

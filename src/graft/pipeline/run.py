@@ -22,13 +22,19 @@ from graft.models.sampling import describe, from_section
 from graft.pipeline.backends import is_remote
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.conclude import PERCENT, write_results, write_verdict
+from graft.pipeline.corpora import corpus_sentences
+from graft.pipeline.crew import leading
 from graft.pipeline.grid import Point, grid_points, score_grid
-from graft.pipeline.lab import Lab, audit_record, detectable, forecast, prepare, warnings
+from graft.pipeline.lab import Lab, audit_record, detectable, prepare
 from graft.pipeline.outcome import Outcome, Table, now
+from graft.pipeline.preflight import Preflight, preflight
 from graft.pipeline.progress import Progress
 from graft.pipeline.stages import load_branch, score_branch, train_branch
+from graft.pipeline.style import measure_branch, separation_table, write_separation
+from graft.pipeline.taskbook import labels
 from graft.pipeline.validate import validate
 from graft.report.html import write_report
+from graft.report.preflight import write_preflight
 from graft.report.sampling import grid_texts
 from graft.report.tables import result_table
 from graft.runs import provenance
@@ -36,7 +42,7 @@ from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json, write_text
 from graft.runs.log import open_log
 from graft.runs.metrics import MetricsLog
-from graft.train.engine import check_names
+from graft.train.loop import check_names
 
 LOG = logging.getLogger(__name__)
 
@@ -52,12 +58,14 @@ def run(resolved: Resolved, *, progress: Progress, resume: RunDirectory | None =
     Raises:
         GraftError: anything the user can act on; the run directory stays readable.
     """
-    return _stages(resolved, progress, resume, train=True, score=True)
+    with leading(resolved.recipe):
+        return _stages(resolved, progress, resume, train=True, score=True)
 
 
 def train(resolved: Resolved, *, progress: Progress, resume: RunDirectory | None = None) -> Outcome:
     """Train every trained branch and stop there; `evaluate` scores it later."""
-    return _stages(resolved, progress, resume, train=True, score=False)
+    with leading(resolved.recipe):
+        return _stages(resolved, progress, resume, train=True, score=False)
 
 
 def evaluate(target: str, resolved: Resolved, *, progress: Progress, sampling_grid: str | None = None) -> Outcome:
@@ -92,6 +100,8 @@ def report(run: RunDirectory) -> Path:
         if any(run.is_done(f"score-{branch.label}") for branch in branches(recipe)):
             write_results(run, recipe)
             write_verdict(run, recipe)
+        if recipe.style.tokens:
+            write_separation(run, recipe)
         return write_report(run)
 
 
@@ -116,12 +126,22 @@ def _stages(
     validate(recipe, training=train)
     progress.stage("prepare")
     lab = prepare(recipe)
-    lab.audit.require()
+    if lab.audit is not None:
+        lab.audit.require()
     if train:
         check_names(recipe.train.optimizer, recipe.train.schedule)
-    directory = _continue(resume, recipe) if resume else RunDirectory.create(recipe.runs, run_name(recipe, now()))
+    looked = None
+    if resume is None or not resume.is_done("prepare"):
+        looked = preflight(lab, progress)
+        looked.require()
+    directory = (
+        _continue(resume, recipe)
+        if resume
+        else RunDirectory.create(recipe.runs, run_name(recipe, now(), labels(recipe)))
+    )
     with directory.hold(), open_log(directory.log):
-        _write_preparation(directory, resolved, lab, progress)
+        if looked is not None:
+            _write_preparation(directory, resolved, lab, looked, progress)
         with MetricsLog(directory.metrics, directory.tensorboard) as metrics:
             for branch in branches(recipe):
                 _do_branch(directory, lab, branch, metrics, progress, train=train, score=score)
@@ -130,16 +150,18 @@ def _stages(
         return _conclude(directory, recipe, progress) if score else _trained(directory, recipe)
 
 
-def _write_preparation(directory: RunDirectory, resolved: Resolved, lab: Lab, progress: Progress) -> None:
-    plan = forecast(lab)
+def _write_preparation(
+    directory: RunDirectory, resolved: Resolved, lab: Lab, looked: Preflight, progress: Progress
+) -> None:
+    plan = looked.detectable
     for task, facts in plan["tasks"].items():
         progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
-    for warning in warnings(lab):
+    for warning in looked.warnings:
         progress.note(f"warning: {warning}")
         LOG.warning("%s", warning)
-    if directory.is_done("prepare"):
-        return
     with directory.stage("prepare"):
+        write_json(directory.path / "preflight.json", looked.to_json())
+        write_preflight(directory.path / "preflight.html", looked.to_json(), title=directory.name)
         write_text(directory.recipe, to_yaml(resolved))
         write_json(directory.path / "audit.json", audit_record(lab))
         write_json(directory.path / "forecast.json", plan)
@@ -174,20 +196,25 @@ def _do_branch(
         if model is None and not is_remote(lab.recipe):
             model = load_branch(directory, lab.recipe, branch)
         score_branch(directory, lab, branch, model, progress)
+    if score and lab.recipe.style.tokens and not directory.is_done(f"style-{branch.label}"):
+        progress.stage(f"separate {branch.label}")
+        measure_branch(directory, lab, branch, model or load_branch(directory, lab.recipe, branch), progress)
 
 
 def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Outcome:
     progress.stage("judge and report")
     with directory.stage("report"):
         results = write_results(directory, recipe)
-        study = write_verdict(directory, recipe)
-        headline = study.headline if study else _plain_headline(results)
+        verdict = write_verdict(directory, recipe)
+        separation = write_separation(directory, recipe) if recipe.style.tokens else None
+        headline = (separation and separation["headline"]) or verdict.headline or _plain_headline(results)
         _write_summary(directory, recipe, headline, _headline_metrics(results))
         page = write_report(directory)
     LOG.info("%s", headline)
-    table = Table(*(grid_texts(directory) or result_table(directory)))
-    notes = tuple(target.headline for target in study.targets) if study else ()
-    notes += (f"replies: {describe(from_section(recipe.sampling))}",)
+    table = separation_table(separation) if separation else Table(*(grid_texts(directory) or result_table(directory)))
+    notes = tuple(target.headline for target in verdict.study.targets) if verdict.study else ()
+    told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
+    notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if results["rows"] else ()))
     return Outcome(directory, headline, table, page, notes)
 
 
@@ -232,7 +259,7 @@ def _write_summary(directory: RunDirectory, recipe: Recipe, headline: str, metri
         directory.summary,
         {
             "model": recipe.model.id,
-            "task": task_label(recipe),
+            "task": task_label(recipe, labels(recipe)),
             "mode": recipe.mode,
             "headline": headline,
             "metrics": metrics,
@@ -242,29 +269,34 @@ def _write_summary(directory: RunDirectory, recipe: Recipe, headline: str, metri
 
 def _plain_headline(results: dict[str, Any]) -> str:
     shown = [
-        f"{row['arm']} {row['task']} {PERCENT * row['exact']:.1f}%" for row in results["rows"] if row["split"] == "eval"
+        f"{row['arm']} {row['task']} {PERCENT * row['right']:.1f}%" for row in results["rows"] if row["split"] == "eval"
     ]
-    return "exact match on held-out words: " + ", ".join(shown)
+    right = ("right on held-out items: " + ", ".join(shown),) if shown else ()
+    return "; ".join((*corpus_sentences(results), *right))
 
 
 def _headline_metrics(results: dict[str, Any]) -> dict[str, float]:
-    """Exact match by arm and task, and the tokens of thinking where there is any, means over seeds."""
+    """Share of right answers by arm and task, and the tokens of thinking where there is any, means over seeds."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in results["rows"]:
         if row["split"] == "eval":
             name = f"{row['arm'].split('-seed')[0]}/{row['task']}"
-            found[name].append(row["exact"])
+            found[name].append(row["right"])
             if "thinking" in row:
                 found[f"{name}/think_tokens"].append(row["thinking"]["think_tokens"])
+    for row in results["corpora"]["rows"]:
+        found[f"{row['arm'].split('-seed')[0]}/{row['task']}/bits_per_byte"].append(row["bits_per_byte"])
     return {name: fmean(values) for name, values in found.items()}
 
 
 def _data_hashes(lab: Lab) -> dict[str, str]:
-    hashes = {
-        "train_words": provenance.hash_rows(word.text for word in lab.words.train),
-        "eval_words": provenance.hash_rows(word.text for word in lab.words.eval),
-    }
+    hashes = {}
+    if lab.words is not None:
+        hashes["train_words"] = provenance.hash_rows(word.text for word in lab.words.train)
+        hashes["eval_words"] = provenance.hash_rows(word.text for word in lab.words.eval)
     for items in lab.items:
         name = f"{items.task.card.name}.{items.split}"
         hashes[name] = provenance.hash_rows(f"{e.id}\t{e.prompt}\t{e.gold}" for e in items.examples)
+    for corpus in lab.corpora:
+        hashes[f"{corpus.task}.eval"] = provenance.hash_rows(corpus.texts)
     return hashes | {str(path): provenance.hash_file(path) for path in lab.recipe.data.corpus}

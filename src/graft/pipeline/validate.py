@@ -6,10 +6,16 @@ from pathlib import Path
 
 from graft import tasks
 from graft.config.schema import Recipe
+from graft.data.user_tasks import check_spec
 from graft.errors import ConfigError, StorageError
 from graft.pipeline.backends import is_remote
 from graft.pipeline.branches import branches, target_tasks, trained_tasks
+from graft.pipeline.measure import stopping_of
+from graft.pipeline.streams import check_pretrain
+from graft.pipeline.style import check_style
+from graft.pipeline.taskbook import own_task, task_names, uses_words
 from graft.runs.space import require_space
+from graft.tasks.custom import TaskSpec
 from graft.train.backends import preload_engine, require_engine
 
 CHECKPOINT_ALLOWANCE = 32 * 2**20
@@ -28,16 +34,22 @@ def validate(recipe: Recipe, *, training: bool = True) -> None:
         MissingExtra: the engine's package is not installed.
         StorageError: the run folder cannot be written or has no room.
     """
-    for name in (*trained_tasks(recipe), *recipe.eval.tasks):
-        tasks.card(name)
-    if "prose" in recipe.eval.tasks:
-        raise ConfigError("eval.tasks holds prose, which has no answers to score; leave it out")
+    _check_tasks(recipe)
     _check_server(recipe, training=training)
     if training and any(branch.seed is not None for branch in branches(recipe)):
         _check_engine(recipe)
+        stopping_of(recipe)
+        if recipe.mode == "grpo":
+            from graft.pipeline.grpo import check_grpo  # the only check that needs a trainer's libraries
+
+            check_grpo(recipe)
+        if recipe.mode == "pretrain":
+            check_pretrain(recipe)
     _check_sources(recipe)
+    check_style(recipe)
     _check_arms(recipe)
-    if recipe.words.source not in ("package", "tokenizer") and not Path(recipe.words.source).expanduser().is_file():
+    worded = uses_words(recipe) and recipe.words.source not in ("package", "tokenizer")
+    if worded and not Path(recipe.words.source).expanduser().is_file():
         raise ConfigError(
             f"words.source is {recipe.words.source!r}, but there is no such file; use package, tokenizer or a word file"
         )
@@ -45,6 +57,23 @@ def validate(recipe: Recipe, *, training: bool = True) -> None:
         if not path.is_file():
             raise ConfigError(f"data.corpus names {path}, but there is no such file; give paths of plain-text files")
     check_run_folder(recipe)
+
+
+def _check_tasks(recipe: Recipe) -> None:
+    """Names that exist, one task behind each, and files that are there."""
+    for name in task_names(recipe):
+        if own_task(recipe, name) is None:
+            tasks.card(name)
+    for index, section in enumerate(recipe.data.tasks):
+        where = f"data.tasks[{index}]"
+        if section.name in tasks.names():
+            raise ConfigError(f"{where}.name is {section.name!r}, which is the name of a built-in task; choose another")
+        check_spec(TaskSpec(**section.model_dump()))
+        for key, path in (("train", section.train), ("eval", section.eval)):
+            if path is not None and not path.expanduser().exists():
+                raise ConfigError(
+                    f"{where}.{key} is {str(path)!r}, but there is no such file or folder; check the path"
+                )
 
 
 def check_run_folder(recipe: Recipe) -> None:
@@ -62,8 +91,9 @@ def _check_sources(recipe: Recipe) -> None:
     repeated = sorted({name for name in named if named.count(name) > 1})
     if repeated:
         raise ConfigError(f"data.train names {', '.join(repeated)} more than once; give one source per task")
-    if "prose" in named and not recipe.data.corpus:
-        raise ConfigError("data.train holds prose, but data.corpus is empty; name plain-text files there")
+    if "prose" in task_names(recipe) and not recipe.data.corpus:
+        where = "data.train" if "prose" in named else "eval.tasks"
+        raise ConfigError(f"{where} holds prose, but data.corpus is empty; name plain-text files there")
 
 
 def _check_server(recipe: Recipe, *, training: bool) -> None:
@@ -89,23 +119,29 @@ def _check_server(recipe: Recipe, *, training: bool) -> None:
 
 
 def _check_engine(recipe: Recipe) -> None:
-    engine = recipe.train.engine
+    engine = recipe.engine.name
     require_engine(engine)
     if engine == "unsloth" and recipe.model.init == "random":
         raise ConfigError(
-            "train.engine is unsloth, which loads its models itself, but model.init is random; "
-            "save such a model to a folder and name that, or use train.engine: native"
+            "engine.name is unsloth, which loads its models itself, but model.init is random; "
+            "save such a model to a folder and name that, or use engine.name: native"
         )
     if engine != "native" and recipe.train.restrict_to is not None:
         raise ConfigError(
-            f"train.restrict_to is {recipe.train.restrict_to}, but train.engine is {engine}, whose softmax is its own; "
-            "use train.engine: native"
+            f"train.restrict_to is {recipe.train.restrict_to}, but engine.name is {engine}, whose softmax is its own; "
+            "use engine.name: native"
         )
     preload_engine(engine)
 
 
 def _check_arms(recipe: Recipe) -> None:
     arms = recipe.study.arms
+    others = [name for name in task_names(recipe) if not tasks.is_word_task(name)]
+    if "prompted" in arms and others:
+        raise ConfigError(
+            f"study.arms holds prompted, which asks the base to spell first, but {', '.join(others)} ask about no "
+            "word; leave that arm out"
+        )
     if "shuffled" in arms and trained_tasks(recipe) != ("spelling",):
         raise ConfigError(
             "study.arms holds shuffled, a control of the task spelling, but data.train is "

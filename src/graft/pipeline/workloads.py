@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from graft.data.sources import Source, training_examples
 from graft.data.tokens import encode
 from graft.models.tokenizer import load_tokenizer
+from graft.tasks.spelling import SpellingTask
 from graft.tasks.words.split import package_sets
 from graft.types import TokenRow
 
@@ -37,7 +37,7 @@ def workload_rows(name: str, count: int) -> tuple[TokenRow, ...]:
     """
     if name == "spell":
         words = package_sets(train=_WORDS, eval=1, seed=0)
-        examples = training_examples([Source("spelling")], words, (), count=count, seed=0)
+        examples = list(SpellingTask(words).examples("train", limit=count, seed=0))
         return encode(load_tokenizer("sprout"), examples, max_length=LONGEST).rows
     prompt, completion = _LENGTHS[name]
     rng = random.Random(0)

@@ -143,7 +143,7 @@ def _read_scores(folder: Path) -> dict[str, _Scores]:
     for file in list_samples(folder):
         if file.arm == TRAINED:
             kept = [reply for reply in read_replies(file.path) if reply.split == EVAL]
-            tables.setdefault(file.task, {})[file.seed or 0] = {reply.id: reply.exact for reply in kept}
+            tables.setdefault(file.task, {})[file.seed or 0] = {reply.id: reply.right for reply in kept}
             words.setdefault(file.task, {}).update({reply.id: reply.word or reply.id for reply in kept})
     found = {}
     for task, by_seed in tables.items():

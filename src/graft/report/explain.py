@@ -10,6 +10,11 @@ ARMS: dict[str, tuple[str, str]] = {
         "Trained as long, on the same prompts, but towards the base's own replies, so that it learns nothing new. "
         "It shows what any training of this kind changes, without the skill.",
     ),
+    "swapped": (
+        "Swapped tokens",
+        "Trained as long, on the same prompts and answers, with the control tokens exchanged: the separation must turn "
+        "round, if it is the token that decides.",
+    ),
     "shuffled": (
         "Shuffled",
         "Trained on another word's letters. A diagnostic of how much such training disturbs the model; "
@@ -45,6 +50,12 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Inconclusive", "the data allow both; the report says how many words would decide."),
     ("Invalid", "a rule of the study was broken, so that no conclusion is drawn."),
     ("Normalised transfer", "the gain as a share of the gain of training directly on the target task."),
+    ("Likeliest label", "the label whose tokens, the end of the turn included, are likeliest after the prompt."),
+    ("Macro-F1", "mean over the classes of F1, the harmonic mean of precision and recall; every class counts alike."),
+    ("MCC", "Matthews' correlation between right and called classes: 0 is chance, 1 is all right."),
+    ("Brier score", "squared distance of the probabilities from the right answer: 0 is perfect, 2 is surely wrong."),
+    ("ECE", "expected calibration error: how far confidence is from accuracy, on average over 15 bins."),
+    ("Temperature", "what the scores are divided by before they become probabilities; fitted on rows not scored."),
     ("Error rate (cer)", "character edits from the reply to the right answer, per character of the answer."),
 )
 """Terms and one line each, in the order in which the page needs them."""

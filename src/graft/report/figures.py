@@ -65,7 +65,7 @@ def draw_charts(files: RunFiles) -> tuple[Chart, ...]:
     charts = (
         _change_chart(files),
         _accuracy_chart(files),
-        _loss_chart(files),
+        _reward_chart(files) or _loss_chart(files),
         _strata_chart(files),
         _phrasing_chart(files),
         _seen_chart(files),
@@ -117,7 +117,7 @@ def _draw_change(axes: Any, contrasts: Sequence[Contrast], margin: float, ends: 
         axes.plot([100 * contrast.change.estimate], [row], MARKERS[contrast.before], color=colour, markersize=8)
     names = [f"− {arm_title(contrast.before).lower()}" for contrast in contrasts]
     _name_rows(axes, names, "trained minus …, points")
-    room = 0.06 * (ends[1] - ends[0])
+    room = 0.06 * (ends[1] - ends[0]) or 1.0
     axes.set_xlim(ends[0] - room, ends[1] + room)
 
 
@@ -136,7 +136,7 @@ def _accuracy_chart(files: RunFiles) -> Chart:
         draw = partial(_draw_accuracy, arms=arms, trivial=best)
         panels.append(_panel(f"accuracy-{task}", task, label, _FRAME + 8 + _ROW * len(arms), draw))
     caption = (
-        "Exact match on held-out words. Filled: mean over seeds with its 95% interval; hollow: every seed. "
+        "Right answers on held-out items. Filled: mean over seeds with its 95% interval; hollow: every seed. "
         "The dotted line is the best trivial answer; an arrow points to it when it lies outside. Scales differ."
     )
     return Chart("accuracy", "Accuracy by arm", caption, tuple(panels))
@@ -153,7 +153,7 @@ def _draw_accuracy(axes: Any, arms: Sequence[ArmAccuracy], trivial: tuple[str, f
             seeds = [100 * seed.estimate for seed in arm.per_seed]
             axes.plot(seeds, [row + 0.27] * len(seeds), marker, color=colour, markersize=5, markerfacecolor="none")
     axes.margins(x=0.08)
-    _name_rows(axes, [arm_title(arm.arm) for arm in arms], "exact match, %")
+    _name_rows(axes, [arm_title(arm.arm) for arm in arms], "right, %")
     axes.set_ylim(len(arms) - 0.45, -0.85)
     if trivial:
         _draw_trivial(axes, trivial[0].replace("_", " "), 100 * trivial[1])
@@ -173,44 +173,126 @@ def _draw_trivial(axes: Any, name: str, place: float) -> None:
     axes.annotate(text, (place, -0.62), fontsize=10.5, va="center", ha=side, annotation_clip=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """One training: (step, loss) pairs of training and held-out items, and how it ended.
+
+    Attributes:
+        seed: its seed, empty when unknown.
+        training: mean loss per trained token since the pair before.
+        held_out: loss on held-out items, empty when it was not measured.
+        best: step whose weights were kept; None where no rule kept any.
+        stopped: step at which the stopping rule ended it; None when it ran to its last step.
+    """
+
+    seed: str
+    training: tuple[tuple[float, float], ...]
+    held_out: tuple[tuple[float, float], ...] = ()
+    best: float | None = None
+    stopped: float | None = None
+
+
 def _loss_chart(files: RunFiles) -> Chart:
-    """Training loss by step, one panel for each arm, one line for each seed."""
+    """Training and held-out loss by step, one panel for each arm, one line style for each seed."""
     curves = _loss_curves(files.metrics)
     panels = []
     for arm in sorted(curves, key=arm_order):
-        seeds = sorted(curves[arm].items())
-        ends = [f"seed {seed or '?'} from {pairs[0][1]:.2f} to {pairs[-1][1]:.2f}" for seed, pairs in seeds]
-        label = f"{arm_title(arm)}: training loss, {', '.join(ends)}"
-        draw = partial(_draw_loss, seeds=seeds, colour=_style(arm)[0])
+        label = f"{arm_title(arm)}: training loss, {', '.join(map(_curve_label, curves[arm]))}"
+        draw = partial(_draw_loss, curves=curves[arm], colour=_style(arm)[0])
         panels.append(_panel(f"loss-{arm}", arm_title(arm), label, 220, draw))
     caption = "Mean loss per trained token during training. Losses of different arms are of different answers."
+    every = [curve for found in curves.values() for curve in found]
+    if any(curve.held_out for curve in every):
+        caption += " Lines with circles: loss on held-out items of all scored tasks."
+    if any(curve.best is not None for curve in every):
+        caption += " A star marks the step whose weights were kept, a cross where the training was stopped early."
     return Chart("loss", "Training loss", caption, tuple(panels))
 
 
-def _loss_curves(metrics: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """(step, loss) pairs by arm, then seed; the later of two lines for one step counts, as after a resume."""
-    logged: dict[str, dict[str, dict[float, float]]] = {}
+def _reward_chart(files: RunFiles) -> Chart | None:
+    """Reward by step, one panel for each training; ``None`` without rewards. The loss of GRPO is near 0 throughout."""
+    panels = []
+    for (arm, seed), pairs in sorted(_pairs(files.metrics, "reward").items()):
+        title = f"{arm_title(arm)}, seed {seed or '?'}"
+        quarter = max(1, len(pairs) // 4)
+        first, last = (sum(value for _, value in part) / quarter for part in (pairs[:quarter], pairs[-quarter:]))
+        label = f"{title}: mean reward from {first:.2f} (first quarter of the steps) to {last:.2f} (last quarter)"
+        draw = partial(_draw_reward, pairs=pairs, colour=_style(arm)[0])
+        panels.append(_panel(f"reward-{arm}-{seed}", title, label, 220, draw))
+    caption = "Mean reward of the drawn replies by step, and its running mean over a tenth of the steps."
+    return Chart("reward", "Reward", caption, tuple(panels)) if panels else None
+
+
+def _draw_reward(axes: Any, pairs: Sequence[tuple[float, float]], colour: str) -> None:
+    steps, rewards = zip(*pairs, strict=True)
+    width = max(1, len(pairs) // 10)
+    means = [sum(rewards[max(0, end - width) : end]) / min(width, end) for end in range(1, len(rewards) + 1)]
+    axes.plot(steps, rewards, color=colour, linewidth=0.8, alpha=0.45)
+    axes.plot(steps, means, color=colour, linewidth=2.0)
+    axes.set(xlabel="step", ylabel="reward")
+    axes.margins(x=0.02, y=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _curve_label(curve: _Curve) -> str:
+    text = f"seed {curve.seed or '?'} from {curve.training[0][1]:.2f} to {curve.training[-1][1]:.2f}"
+    if curve.held_out:
+        text += f" (held-out from {curve.held_out[0][1]:.2f} to {curve.held_out[-1][1]:.2f})"
+    if curve.stopped is not None:
+        text += f", stopped early at step {curve.stopped:g}"
+    return text + (f", best at step {curve.best:g}" if curve.best is not None else "")
+
+
+def _loss_curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[_Curve]]:
+    """The curves by arm, ordered by seed."""
+    training, held_out = _pairs(metrics, "loss"), _pairs(metrics, "held_out/loss")
+    ends = {_arm_and_seed(line): line for line in metrics if line.get("event") == "trained"}
+    curves: dict[str, list[_Curve]] = {}
+    for (arm, seed), pairs in sorted(training.items()):
+        end = ends.get((arm, seed), {})
+        stopped = end.get("steps") if end.get("stopped_early") else None
+        curve = _Curve(seed, pairs, held_out.get((arm, seed), ()), end.get("best_step"), stopped)
+        curves.setdefault(arm, []).append(curve)
+    return curves
+
+
+def _pairs(metrics: Iterable[Mapping[str, Any]], key: str) -> dict[tuple[str, str], tuple[tuple[float, float], ...]]:
+    """(step, value) pairs by arm and seed; the later of two lines for one step counts, as after a resume."""
+    logged: dict[tuple[str, str], dict[float, float]] = {}
     for line in metrics:
-        step, loss = line.get("step"), line.get("loss")
-        if line.get("event") or not isinstance(step, int | float) or not isinstance(loss, int | float):
+        step, value = line.get("step"), line.get(key)
+        if line.get("event") or not isinstance(step, int | float) or not isinstance(value, int | float):
             continue
-        arm, _, seed = str(line.get("arm", TRAINED)).partition("-seed")
-        if not math.isnan(loss):
-            seeds = logged.setdefault(arm, {})
-            seeds.setdefault(seed or str(line.get("seed", "")), {})[float(step)] = float(loss)
-    return {arm: {seed: sorted(pairs.items()) for seed, pairs in seeds.items()} for arm, seeds in logged.items()}
+        if not math.isnan(value):
+            logged.setdefault(_arm_and_seed(line), {})[float(step)] = float(value)
+    return {place: tuple(sorted(pairs.items())) for place, pairs in logged.items()}
 
 
-def _draw_loss(axes: Any, seeds: Sequence[tuple[str, Sequence[tuple[float, float]]]], colour: str) -> None:
-    for index, (seed, pairs) in enumerate(seeds):
-        label = f"seed {seed}" if seed else None
+def _arm_and_seed(line: Mapping[str, Any]) -> tuple[str, str]:
+    arm, _, seed = str(line.get("arm", TRAINED)).partition("-seed")
+    return arm, seed or str(line.get("seed", ""))
+
+
+def _draw_loss(axes: Any, curves: Sequence[_Curve], colour: str) -> None:
+    for index, curve in enumerate(curves):
+        label = f"seed {curve.seed}" if curve.seed else None
         dashes = DASHES[index % len(DASHES)]
-        axes.plot(*zip(*pairs, strict=True), color=colour, linestyle=dashes, label=label, linewidth=1.6)
-    axes.set(xlabel="step", ylabel="training loss")
+        axes.plot(*zip(*curve.training, strict=True), color=colour, linestyle=dashes, label=label, linewidth=1.6)
+        if curve.held_out:
+            axes.plot(
+                *zip(*curve.held_out, strict=True), "o", color=INK, linestyle=dashes, linewidth=1.1, markersize=4,
+                markerfacecolor="none", label="held-out" if index == 0 else None,
+            )  # fmt: skip
+        heights = dict(curve.held_out or curve.training)
+        for step, mark, size in ((curve.best, "*", 13), (curve.stopped, "X", 8)):
+            if step is not None:
+                axes.axvline(step, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+                axes.plot([step], [heights.get(step, 0.0)], mark, color=INK, markersize=size)
+    axes.set(xlabel="step", ylabel="loss" if any(curve.held_out for curve in curves) else "training loss")
     axes.margins(x=0.02, y=0.1)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if any(seed for seed, _ in seeds):
+    if any(curve.seed or curve.held_out for curve in curves):
         axes.legend(fontsize=11, loc="upper right")
 
 
@@ -239,7 +321,7 @@ def _draw_levels(axes: Any, rows: Sequence[StratumRow]) -> None:
         axes.plot(places, shown, f"{marker}-", color=colour, linewidth=1.3, markersize=7, label=arm_title(arm))
     short = sum(len(row.level) + 1 for row in rows) <= 40
     axes.set_xticks(places, [level(row.level) for row in rows], rotation=0 if short else 40)
-    axes.set_ylabel("exact match, %")
+    axes.set_ylabel("right, %")
     axes.margins(x=0.08, y=0.12)
     axes.set_ylim(_at_least(axes.get_ylim()))
     axes.legend(fontsize=11, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0)
@@ -250,7 +332,7 @@ def _phrasing_chart(files: RunFiles) -> Chart:
     panels = []
     for task in files.tasks:
         rows = [row for row in files.rows(task) if row.arm in (BASE, TRAINED, FORMAT) and row.phrasings]
-        names = list(dict.fromkeys(name for row in rows for name in row.phrasings))
+        names = list(dict.fromkeys(name for row in rows for name in row.phrasings if name))
         values = {
             arm: {name: [row.phrasings[name] for row in of_arm(rows, arm) if name in row.phrasings] for name in names}
             for arm in sorted({row.arm for row in rows}, key=arm_order)
@@ -258,26 +340,26 @@ def _phrasing_chart(files: RunFiles) -> Chart:
         if names:
             panels.append(_dots_panel(f"phrasing-{task}", task, names, values))
     caption = (
-        "Exact match by phrasing of the question; no phrasing was used in training. "
+        "Right answers by phrasing of the question; no phrasing was used in training. "
         "Filled: mean over seeds; hollow: every seed."
     )
     return Chart("phrasing", "Spread over phrasings", caption, tuple(panels))
 
 
 def _seen_chart(files: RunFiles) -> Chart:
-    """Held-out words beside words that were in training."""
+    """Held-out items beside items that were in training."""
     panels = []
-    names = {EVAL: "Held-out words", SEEN: "Training words"}
+    names = {EVAL: "Held-out items", SEEN: "Training items"}
     for task in files.tasks:
         arms = sorted({row.arm for row in files.rows(task, SEEN)}, key=arm_order)
         values = {
-            arm: {name: [row.exact for row in of_arm(files.rows(task, split), arm)] for split, name in names.items()}
+            arm: {name: [row.right for row in of_arm(files.rows(task, split), arm)] for split, name in names.items()}
             for arm in arms
         }
         if values:
             panels.append(_dots_panel(f"seen-{task}", task, list(names.values()), values))
-    caption = "Exact match on held-out words and on words that were trained; the latter never carry the claim."
-    return Chart("seen", "Held-out and training words", caption, tuple(panels))
+    caption = "Right answers on held-out items and on items that were trained; the latter never carry the claim."
+    return Chart("seen", "Held-out and training items", caption, tuple(panels))
 
 
 def _dots_panel(
@@ -302,7 +384,7 @@ def _draw_dots(axes: Any, groups: Sequence[str], values: Mapping[str, Mapping[st
                 axes.plot(seeds, place, marker, color=colour, markersize=5, markerfacecolor="none")
             if seeds:
                 axes.plot([sum(seeds) / len(seeds)], [row + offset], marker, color=colour, markersize=7)
-    _name_rows(axes, groups, "exact match, %")
+    _name_rows(axes, groups, "right, %")
     for line in range(1, len(groups)):
         axes.axhline(line - 0.5, color=FAINT, linewidth=0.6)
     axes.margins(x=0.08)

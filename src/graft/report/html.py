@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from graft.report import measures, sampling, tables
+from graft.report import measures, sampling, separation, tables
 from graft.report.explain import GLOSSARY, arm_meaning, arm_order, arm_title
 from graft.report.figures import Chart, draw_charts
 from graft.report.items import OUTCOMES, browse
+from graft.report.labels import LabelSection, label_sections
 from graft.report.load import RunFiles, load
-from graft.report.numbers import DASH, number, percent
+from graft.report.numbers import number, percent
+from graft.report.page import environment
 from graft.report.svg import standalone
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_text
@@ -36,18 +35,19 @@ def write_report(run: RunDirectory | Path | str) -> Path:
         StorageError: the report cannot be written.
     """
     files = load(run)
-    charts = draw_charts(files)
-    for chart in charts:
+    charts, labels = draw_charts(files), label_sections(files)
+    for chart in (*charts, *(chart for section in labels for chart in section.charts)):
         for panel in chart.panels:
             write_text(files.path / "figures" / f"{panel.name}.svg", standalone(panel.svg))
     path = files.path / "report.html"
-    write_text(path, render(files, charts))
+    write_text(path, render(files, charts, labels))
     return path
 
 
-def render(files: RunFiles, charts: Sequence[Chart]) -> str:
+def render(files: RunFiles, charts: Sequence[Chart], labels: Sequence[LabelSection] = ()) -> str:
     """The page as text."""
-    page = _environment().get_template("template.html.j2")
+    page = environment().get_template("template.html.j2")
+    styles = separation.read_separation(files)
     return page.render(
         files=files,
         study=files.study,
@@ -57,9 +57,13 @@ def render(files: RunFiles, charts: Sequence[Chart]) -> str:
         result=tables.main_table(files) if files.tasks else None,
         arms_table=tables.arms_table(files) if files.results.rows or files.study else None,
         decision=tables.decision_table(files),
+        corpora=tables.corpora_table(files) if files.results.corpora.rows else None,
         charts=charts,
+        labels=labels,
         sampling_notes=sampling.sampling_notes(files),
         grid=sampling.grid_table(files),
+        styles=styles,
+        separation=separation.separation_table(styles),
         scoring=measures.scoring_table(files) if files.results.rows else None,
         split=measures.split_table(files) if files.results.rows else None,
         seen=measures.seen_table(files),
@@ -77,18 +81,36 @@ def render(files: RunFiles, charts: Sequence[Chart]) -> str:
 
 def headline(files: RunFiles) -> str:
     """The conclusion in one sentence; for a plain training what was measured on its first task."""
+    if styled := separation.read_separation(files).get("headline"):
+        return str(styled)
     if files.study is not None:
         return files.study.headline
+    if files.conclusion.learned:
+        return " ".join(check.headline for check in files.conclusion.learned)
+    if not files.tasks and files.results.corpora.rows:
+        return _corpora_headline(files)
     if not files.tasks:
         return "This run holds no scores yet."
     task = files.tasks[0]
-    means = {arm: tables.mean(row.exact for row in tables.of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED)}
+    means = {arm: tables.mean(row.right for row in tables.of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED)}
     if any(math.isnan(value) for value in means.values()):
         return f"Scores of {task} without a comparison; no study was made."
     return (
-        f"Accuracy on {task} went from {percent(means[BASE])} to {percent(means[TRAINED])} on held-out words; "
+        f"Accuracy on {task} went from {percent(means[BASE])} to {percent(means[TRAINED])} on held-out items; "
         "no study was made, so nothing is claimed about other tasks."
     )
+
+
+def _corpora_headline(files: RunFiles) -> str:
+    """What the first corpus came to."""
+    corpora = files.results.corpora
+    change = next(iter(corpora.changes), None)
+    if change is None:
+        row = corpora.rows[0]
+        return f"Perplexity of {row.task} is {row.perplexity:,.2f} ({row.arm}); nothing was compared."
+    bits = change.bits_per_byte
+    between = f"95% interval {bits.low:+.4f} to {bits.high:+.4f}" if bits.defined else bits.reason
+    return f"Bits per byte of {change.task} changed by {bits.estimate:+.4f} on held-out texts ({between})."
 
 
 def smallest_detectable(files: RunFiles) -> str:
@@ -122,20 +144,3 @@ def _arms(files: RunFiles) -> list[str]:
 def _command(files: RunFiles) -> str:
     folder = Path(str(files.setting("runs", "."))) / files.name
     return f"graft run {folder / 'recipe.yaml'}" if files.recipe_text else ""
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("graft.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # The charts are made here from escaped text; nothing else is ever marked safe.
-    environment.filters["chart"] = Markup
-    environment.filters["number"] = number
-    environment.tests["nested"] = lambda value: isinstance(value, Mapping)
-    environment.tests["listed"] = lambda value: isinstance(value, list | tuple)
-    environment.globals["dash"] = DASH
-    return environment

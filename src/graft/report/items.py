@@ -109,9 +109,9 @@ def _task_items(files: RunFiles, task: str, replies: Mapping[str, Sequence[Reply
 
 
 def _outcome(before: Reply | None, after: Reply) -> str:
-    if before is None or before.exact == after.exact:
-        return "right" if after.exact else "wrong"
-    return "gained" if after.exact else "lost"
+    if before is None or before.right == after.right:
+        return "right" if after.right else "wrong"
+    return "gained" if after.right else "lost"
 
 
 def _share_places(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
@@ -141,7 +141,7 @@ def _show(anchor: str, outcome: str, replies: Sequence[tuple[str, Reply | None]]
         gold=visible(item.gold),
         phrasing=item.phrasing,
         replies=tuple(
-            ShownReply(arm_title(arm), visible(reply.reply), reply.exact, _scores(reply))
+            ShownReply(arm_title(arm), visible(reply.reply), reply.right, _scores(reply))
             for arm, reply in replies
             if reply is not None
         ),

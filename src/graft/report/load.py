@@ -20,7 +20,10 @@ from graft.report.decode import decode
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, read_jsonl
 from graft.runs.metrics import read_metrics
-from graft.stats.study import StratumRow, Study
+from graft.runs.samples import SLASH
+from graft.stats.intervals import Interval
+from graft.stats.label_study import LabelStudy
+from graft.stats.study import StratumRow, Study, TrainedCheck
 from graft.types import Sampling
 
 NAN = float("nan")
@@ -63,7 +66,8 @@ class ResultRow:
         task: task name.
         split: ``eval`` (held-out words) or ``seen`` (training words).
         n: items.
-        exact: one-pass greedy exact match including the end of turn, the primary score.
+        right: the primary score: exact match, the right label, or the scorer's verdict, by the kind of task.
+        exact: one-pass greedy exact match including the end of turn.
         strict, lenient, parsed: the scorer's verdicts on the generated replies.
         agreement: share of the generated replies that are wrong in strict form too, as ``exact`` says.
         reply_tokens: mean length of a reply in tokens.
@@ -79,6 +83,7 @@ class ResultRow:
     task: str
     split: str
     n: int
+    right: float = NAN
     exact: float = NAN
     strict: float = NAN
     lenient: float = NAN
@@ -117,11 +122,44 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class CorpusRow:
+    """How well one arm and seed predicts a corpus."""
+
+    arm: str
+    seed: int | None
+    task: str
+    texts: int
+    tokens: int
+    bytes: int
+    perplexity: float = NAN
+    bits_per_byte: float = NAN
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusChange:
+    """Trained − base on a corpus, over all seeds."""
+
+    task: str
+    seeds: int
+    bits_per_byte: Interval
+    perplexity_ratio: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Corpora:
+    """The part of results.json about corpora."""
+
+    rows: tuple[CorpusRow, ...] = ()
+    changes: tuple[CorpusChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
-    """results.json: the rows, and the accuracy of trivial answers by task and name."""
+    """results.json: the rows, the accuracy of trivial answers by task and name, and the corpora."""
 
     rows: tuple[ResultRow, ...] = ()
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    corpora: Corpora = field(default_factory=Corpora)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +167,7 @@ class Conclusion:
     """verdict.json."""
 
     study: Study | None = None
+    learned: tuple[TrainedCheck, ...] = ()
     strata: tuple[StratumRow, ...] = ()
 
 
@@ -139,6 +178,7 @@ class Reply:
     id: str
     split: str
     exact: bool
+    right: bool
     word: str = ""
     phrasing: str = ""
     prompt: str | None = ""
@@ -177,6 +217,7 @@ class RunFiles:
         results: results.json.
         grid: rows of sampling_grid.json; empty when missing.
         conclusion: verdict.json.
+        labels: labels.json; no tasks when missing.
         samples: all samples files.
         replies: held-out items by task, then arm, of the first seed of every shown arm, in file order.
     """
@@ -193,6 +234,7 @@ class RunFiles:
     results: Results = field(default_factory=Results)
     grid: tuple[GridRow, ...] = ()
     conclusion: Conclusion = field(default_factory=Conclusion)
+    labels: LabelStudy = field(default_factory=LabelStudy)
     samples: tuple[SamplesFile, ...] = ()
     replies: Mapping[str, Mapping[str, tuple[Reply, ...]]] = field(default_factory=dict)
 
@@ -269,6 +311,7 @@ def load(run: RunDirectory | Path | str) -> RunFiles:
         results=_read_results(path / "results.json"),
         grid=_read_grid(path / "sampling_grid.json"),
         conclusion=decode(Conclusion, _read_object(path / "verdict.json"), str(path / "verdict.json")),
+        labels=decode(LabelStudy, _read_object(path / "labels.json"), str(path / "labels.json")),
         samples=files,
         replies=_read_shown(files),
     )
@@ -296,14 +339,19 @@ def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def list_samples(folder: Path) -> tuple[SamplesFile, ...]:
-    """The samples files of a run, ordered by arm, seed and task."""
+    """The samples files of a run, ordered by arm, seed and task; those of corpora hold no replies and are left out."""
     found = []
     for path in sorted((folder / "samples").glob("*.jsonl")):
         match = _SAMPLES.fullmatch(path.name)
-        if match:
+        if match and not _holds_texts(path):
             seed = int(match["seed"]) if match["seed"] else None
-            found.append(SamplesFile(path, match["arm"], seed, match["task"]))
+            found.append(SamplesFile(path, match["arm"], seed, match["task"].replace(SLASH, "/")))
     return tuple(sorted(found, key=lambda file: (file.arm, -1 if file.seed is None else file.seed, file.task)))
+
+
+def _holds_texts(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return '"nats":' in file.readline()
 
 
 def read_replies(path: Path) -> tuple[Reply, ...]:
@@ -336,7 +384,8 @@ def _read_results(path: Path) -> Results:
     """The seed has a field of its own, so it is taken off the arm's label (``trained-seed0``)."""
     results = decode(Results, _read_object(path), str(path))
     rows = tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in results.rows)
-    return Results(rows, results.baselines)
+    texts = tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in results.corpora.rows)
+    return Results(rows, results.baselines, Corpora(texts, results.corpora.changes))
 
 
 def _read_grid(path: Path) -> tuple[GridRow, ...]:

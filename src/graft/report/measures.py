@@ -47,7 +47,7 @@ def scoring_table(files: RunFiles) -> Table:
                     Cell(_other_measures(own), kind="text"),
                 )
             )
-    caption = "How the replies were scored (held-out words, means over seeds)"
+    caption = "How the replies were scored (held-out items, means over seeds)"
     return Table("scores", caption + (_drawn(thinking[0]) if thinking else ""), columns, tuple(rows))
 
 
@@ -173,7 +173,7 @@ def seen_table(files: RunFiles) -> Table | None:
     rows = []
     for task in files.tasks:
         for arm in sorted({row.arm for row in files.rows(task, SEEN)}, key=arm_order):
-            values = [mean(row.exact for row in of_arm(files.rows(task, split), arm)) for split in (EVAL, SEEN)]
+            values = [mean(row.right for row in of_arm(files.rows(task, split), arm)) for split in (EVAL, SEEN)]
             cells = [percent_cell(value, "not scored on these words") for value in values]
             gap = values[1] - values[0]
             rows.append(
@@ -186,7 +186,7 @@ def seen_table(files: RunFiles) -> Table | None:
             )
     if not rows:
         return None
-    caption = "Held-out words beside training words (exact match; training words never carry the claim)"
+    caption = "Held-out items beside trained ones (trained ones never carry the claim)"
     return Table("seen", caption, ("Task", "Arm", "Held-out words", "Training words", "Difference"), tuple(rows))
 
 

@@ -40,7 +40,7 @@ def grid_table(files: RunFiles) -> Table | None:
             own = [row for row in rows if (row.task, row.arm) == (task, arm)]
             for sampling in dict.fromkeys(row.sampling for row in own):
                 cells.append(_row(task, arm, sampling, [row for row in own if row.sampling == sampling]))
-    caption = "Effect of the sampling on the generated replies (held-out words, means over seeds, 95% intervals)"
+    caption = "Effect of the sampling on the generated replies (held-out items, means over seeds, 95% intervals)"
     return Table("sampling", caption, columns, tuple(cells))
 
 

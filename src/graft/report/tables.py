@@ -80,8 +80,57 @@ def result_table(run: RunDirectory | Path | str) -> tuple[tuple[str, ...], tuple
     Raises:
         RunError: the folder or a file in it is missing or damaged.
     """
-    table = main_table(load(run))
+    files = load(run)
+    table = corpora_table(files) if files.results.corpora.rows and not files.tasks else main_table(files)
     return table.columns, tuple(tuple(cell.text for cell in row) for row in table.rows)
+
+
+def corpora_table(files: RunFiles) -> Table:
+    """Perplexity and bits per byte of every arm and seed on held-out texts, and the change from base to trained."""
+    columns = (
+        "Corpus",
+        "Arm",
+        "Seed",
+        "Texts",
+        "Tokens",
+        "Perplexity",
+        "Bits per byte",
+        "Trained − base, bits per byte",
+    )
+    corpora = files.results.corpora
+    changes = {change.task: change.bits_per_byte for change in corpora.changes}
+    rows = [
+        (
+            Cell(row.task, kind="head"),
+            Cell(row.arm, kind="text"),
+            Cell(DASH, "an arm that is not trained has no seed") if row.seed is None else Cell(str(row.seed)),
+            Cell(number(row.texts)),
+            Cell(number(row.tokens)),
+            _plain(row.perplexity, 2),
+            _plain(row.bits_per_byte, 4),
+            _bits_cell(changes.get(row.task), row.arm),
+        )
+        for row in corpora.rows
+    ]
+    caption = (
+        "How well held-out texts are predicted; fewer is better, changes are means over seeds with 95% intervals over "
+        "texts"
+    )
+    return Table("corpora", caption, columns, tuple(rows))
+
+
+def _bits_cell(change: Interval | None, arm: str) -> Cell:
+    if arm != TRAINED:
+        return Cell(DASH, "only the trained arm is compared with the base")
+    if change is None:
+        return Cell(DASH, f"'{TRAINED}' or '{BASE}' was not scored on this corpus")
+    if not change.defined:
+        return Cell(DASH, change.reason)
+    return Cell(f"{change.estimate:+.4f} [{change.low:+.4f}, {change.high:+.4f}]")
+
+
+def _plain(value: float, digits: int) -> Cell:
+    return Cell(DASH, "a likelihood was not a finite number") if math.isnan(value) else Cell(f"{value:,.{digits}f}")
 
 
 def main_table(files: RunFiles) -> Table:
@@ -100,19 +149,24 @@ def main_table(files: RunFiles) -> Table:
     for task in files.tasks:
         judged = judged_task(files, task)
         rows.append(_judged_row(judged) if judged else _measured_row(files, task))
-    kind = "with 95% intervals" if files.study else "without intervals, since no study was made"
-    caption = f"Accuracy by task on held-out words (exact match), and changes in points {kind}"
+    kind = (
+        "with 95% intervals"
+        if files.study or files.conclusion.learned
+        else "without intervals, since nothing is compared"
+    )
+    caption = f"Accuracy by task on held-out items, and changes in points {kind}"
     return Table("results", caption, columns, tuple(rows))
 
 
 def judged_task(files: RunFiles, task: str) -> TrainedCheck | TargetVerdict | None:
     """What the study says about a task, None when it says nothing."""
+    learned = next((check for check in files.conclusion.learned if check.task == task), None)
     if files.study is None:
-        return None
+        return learned
     found = [target for target in files.study.targets if target.task == task]
     if files.study.trained is not None and files.study.trained.task == task:
         return files.study.trained
-    return found[0] if found else None
+    return found[0] if found else learned
 
 
 def find_contrast(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Contrast | None:
@@ -140,7 +194,7 @@ def _judged_row(judged: TrainedCheck | TargetVerdict) -> tuple[Cell, ...]:
 
 def _measured_row(files: RunFiles, task: str) -> tuple[Cell, ...]:
     """A row without a study: what was measured, without intervals of change."""
-    means = {arm: mean(row.exact for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, FORMAT)}
+    means = {arm: mean(row.right for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, FORMAT)}
     cells = [Cell(task, kind="head")]
     for arm, value in means.items():
         cells.append(percent_cell(value, f"the arm '{arm}' was not scored"))
@@ -182,8 +236,8 @@ def task_arms(files: RunFiles, task: str) -> tuple[ArmAccuracy, ...]:
     found = []
     for arm in sorted({row.arm for row in rows}, key=arm_order):
         own = of_arm(rows, arm)
-        seeds = tuple(_wilson(row.exact, row.n) for row in own)
-        found.append(ArmAccuracy(arm, _wilson(mean(row.exact for row in own), own[0].n), seeds))
+        seeds = tuple(_wilson(row.right, row.n) for row in own)
+        found.append(ArmAccuracy(arm, _wilson(mean(row.right for row in own), own[0].n), seeds))
     return tuple(found)
 
 

@@ -31,6 +31,7 @@ from typing import Any
 
 from graft.errors import RunError, StorageError
 from graft.runs.files import read_json, remove_leftovers, write_json
+from graft.runs.interrupts import Terminated
 from graft.runs.lock import is_locked, locked
 from graft.runs.space import storage_errors
 from graft.runs.state import RunState, Status, now, valid_name
@@ -360,7 +361,9 @@ class RunDirectory:
         if error is self._noted:
             return
         self._noted = error
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, Terminated):
+            status, message = Status.INTERRUPTED, "stopped by SIGTERM"
+        elif isinstance(error, KeyboardInterrupt):
             status, message = Status.INTERRUPTED, "stopped by Ctrl-C"
         elif isinstance(error, SystemExit):
             status, message = Status.INTERRUPTED, f"the process exited with code {error.code}"

@@ -10,6 +10,14 @@ from graft.errors import RunError
 from graft.runs.encoding import to_json
 from graft.runs.files import read_jsonl, replacing
 
+SLASH = "--"
+"""Stands for the slash of a task's name in the name of its file."""
+
+
+def samples_name(label: str, task: str) -> str:
+    """The name of the file of one arm's items of a task, without its ending."""
+    return f"{label}.{task.replace('/', SLASH)}"
+
 
 def write_samples(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     """Write rows as they come, in their order; the file appears when the last one is written.

@@ -1,20 +1,23 @@
-"""Room on the disk, and what a person is told when a file cannot be written."""
+"""Room on the disk and in memory, and what a person is told when a file cannot be written."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from graft.errors import GraftError, StorageError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 # torch and safetensors report a full disk without an OSError; these are the words they use.
-_FULL_WORDS = ("No space left on device", "os error 28", "Disk quota exceeded", "inline_container.cc")
+_FULL_WORDS = ("No space left on device", "os error 28", "Disk quota exceeded", "File too large", "inline_container.cc")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -45,6 +48,19 @@ def free_bytes(path: Path) -> int:
     """
     with storage_errors(path):
         return shutil.disk_usage(existing_parent(path)).free
+
+
+def peak_memory() -> int:
+    """Most memory in bytes that this process has held at once; 0 where the system does not say."""
+    status = Path("/proc/self/status")  # getrusage would also count the process that started this one
+    if status.exists():
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
 
 
 def require_space(path: Path, needed: int, what: str) -> None:

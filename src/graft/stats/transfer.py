@@ -105,6 +105,24 @@ def judge(
     return _study(trained_task.task, trained, verdicts, trouble, rules, audit_ok, tuple(audit_reasons))
 
 
+def check_trained(
+    scores: TaskScores, *, rng: np.random.Generator, margin: float = 0.02, alpha: float = 0.05, resamples: int = 10_000
+) -> TrainedCheck | None:
+    """How a trained task changed against the base, and every other arm beside it.
+
+    Args:
+        scores: scores of the task.
+        rng: source of randomness.
+        margin: smallest change worth having, proportion units in (0, 1).
+        alpha: error rate, in (0, 1).
+        resamples: bootstrap replicates.
+
+    Returns:
+        The check; ``None`` when the base or the trained arm was not scored.
+    """
+    return _trained_check(scores, rng, Rules(margin, alpha, resamples, CONFIRMATORY_SEEDS))[0]
+
+
 def _check(trained_task: TaskScores, targets: Sequence[TaskScores], rules: Rules) -> None:
     """Refuse a study that cannot be judged at all."""
     names = [trained_task.task, *(target.task for target in targets)]

@@ -17,6 +17,9 @@ Split = Literal["train", "eval", "seen"]
 """``train``: training words and phrasings; ``eval``: held-out ones; ``seen``: training words in held-out phrasings."""
 
 
+Kind = Literal["words", "classification", "choice", "answer", "code", "corpus"]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskCard:
     """What ``graft tasks`` shows of a task.
@@ -27,6 +30,10 @@ class TaskCard:
         metric: the primary metric, a field of `Score` or a key of its details.
         licence: licence of the rows.
         source: where the rows come from.
+        kind: ``words``, ``classification`` (one closed set of labels), ``choice`` (options of each row's own),
+            ``answer``, ``code`` or ``corpus`` (plain text, no answers).
+        size: number of rows by split, for people: ``25,000 train, 25,000 test``.
+        label: what stands for it in the name of a run; its name with dashes for slashes when empty.
     """
 
     name: str
@@ -34,6 +41,9 @@ class TaskCard:
     metric: str
     licence: str
     source: str
+    kind: Kind = "words"
+    size: str = ""
+    label: str = ""
 
 
 class Task(ABC):

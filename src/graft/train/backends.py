@@ -14,13 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from graft.config.schema import EngineName
+from graft.config.training import EngineName
 from graft.errors import ConfigError, GraftError, MissingExtra, TrainError, choices
+from graft.train.processes import count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from graft.train.engine import FitResult, Plan, StepReport
+    from graft.train.plan import FitResult, Measurement, Plan, StepReport
     from graft.types import TokenRow
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -36,15 +37,20 @@ def require_engine(name: str) -> None:
     """Make sure that an engine can be used here. Called before anything is loaded.
 
     Raises:
-        ConfigError: there is no such engine, or this machine cannot run it.
+        ConfigError: there is no such engine, this machine cannot run it, or it cannot train in many processes.
         MissingExtra: its package is not installed.
     """
     if name not in ENGINES:
-        raise ConfigError(f"train.engine is {name!r}. {choices(name, ENGINES)}")
+        raise ConfigError(f"engine.name is {name!r}. {choices(name, ENGINES)}")
+    if name != "native" and count() > 1:
+        raise ConfigError(
+            f"engine.name is {name}, which trains in one process here, but {count()} processes were started; use "
+            "engine.name: native"
+        )
     if name == "unsloth":
         _require_cuda()
     if name != "native" and find_spec(name) is None:
-        raise MissingExtra(f"train.engine: {name}", name)
+        raise MissingExtra(f"engine.name: {name}", name)
 
 
 def preload_engine(name: EngineName) -> None:
@@ -80,6 +86,7 @@ def fit_with(
     folder: Path,
     on_report: Callable[[StepReport], None] = lambda report: None,
     on_step: Callable[[int], None] = lambda step: None,
+    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
 ) -> FitResult:
     """Train by the engine of that name; arguments and result are those of `graft.train.engine.fit`.
 
@@ -92,7 +99,7 @@ def fit_with(
     require_engine(name)
     preload_engine(name)
     fit: Callable[..., FitResult] = import_module(_FITTERS[name]).fit
-    return fit(model, rows, plan, pad_id=pad_id, folder=folder, on_report=on_report, on_step=on_step)
+    return fit(model, rows, plan, pad_id=pad_id, folder=folder, on_report=on_report, on_step=on_step, evaluate=evaluate)
 
 
 def _usable(name: EngineName) -> bool:
@@ -104,16 +111,16 @@ def _usable(name: EngineName) -> bool:
 
 
 def _require_cuda() -> None:
-    instead = "use train.engine: native or trl"
+    instead = "use engine.name: native or trl"
     if sys.platform == "darwin":
         raise ConfigError(
-            "train.engine is unsloth, which Graft runs on CUDA GPUs only: a Mac has no CUDA, and there Unsloth is "
+            "engine.name is unsloth, which Graft runs on CUDA GPUs only: a Mac has no CUDA, and there Unsloth is "
             f"another program (MLX) with a trainer of its own; {instead}"
         )
     import torch
 
     if not torch.cuda.is_available():
         raise ConfigError(
-            "train.engine is unsloth, whose kernels are written for CUDA GPUs, and PyTorch sees none on this machine; "
+            "engine.name is unsloth, whose kernels are written for CUDA GPUs, and PyTorch sees none on this machine; "
             f"{instead}"
         )

@@ -1,124 +1,48 @@
 """The training engine: token rows in, a trained model out.
 
-One optimizer step is `batch_size` rows in the order given; its loss is the mean cross-entropy over all trained tokens
-of the step. The engine sorts the rows of a step by length and cuts them into micro-batches by a token budget, so the
-layout decides speed and memory, never the gradient.
+One optimizer step is `batch_size` rows in the order given, over all processes; its loss is the mean cross-entropy over
+all trained tokens of the step. The engine lays the rows of a step out as suits the device and cuts them into
+micro-batches by a token budget, so the layout decides speed and memory, never the gradient.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SchedulerType
-from transformers.training_args import OptimizerNames
+from torch.utils.data import DataLoader, Dataset
+from transformers import TrainingArguments
 
-from graft.errors import ConfigError, StorageError, TrainError, choices
-from graft.models.forward import answer_logits, pad_rows
-from graft.runs.files import MARKER, is_committed
-from graft.train.optim import GRAFT_OPTIMIZERS, build_optimizer
+from graft.errors import TrainError
+from graft.models.attention import packed_attention, why_not_packed
+from graft.models.forward import MicroBatch, answer_hidden, head_of, start_id, trained_tokens
+from graft.train import processes
+from graft.train.compile import Compiled, decide, decoder_layers, missing_tools
+from graft.train.layout import Layout
+from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_optimizer, run_loop
+from graft.train.loss import head_loss
+from graft.train.memory import USED_SHARE, Memory, Usage, forecast, free_bytes, peak_bytes, token_budget
+from graft.train.plan import FitResult, Measurement, Plan, StepReport
+from graft.train.sharding import called_as, make_whole, shard, sums_gradients
 from graft.types import TokenRow
-from graft.vocab.restrict import restrict_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.trainer_callback import TrainerControl, TrainerState
+
+LOG = logging.getLogger(__name__)
+
+PACKS = ("cuda", "cpu")
+"""Kinds of device on which ``layout: auto`` packs; MPS has neither the kernel nor a gain that was measured."""
 
 
-SHORTEST_SHARE = 0.7
-"""A row shorter than this share of a micro-batch's longest begins a new one: chats are not padded to prose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything `fit` needs to know beside the model and the rows.
-
-    Attributes:
-        steps: optimizer steps.
-        batch_size: rows per optimizer step.
-        token_budget: most tokens of one micro-batch, padding included; a longer row is a micro-batch of its own.
-        learning_rate: peak learning rate.
-        optimizer: ``adamw``, ``muon`` or an optimizer name of transformers.
-        schedule: learning-rate schedule by transformers' name.
-        warmup_steps: steps of linear warm-up.
-        weight_decay: decoupled weight decay.
-        max_grad_norm: the gradient's norm is clipped to this.
-        bfloat16: compute in bfloat16 (autocast); weights keep their type.
-        seed: seeds dropout.
-        logging_steps: steps between two reports.
-        save_steps: steps between two checkpoints, ``None`` for none.
-        keep_last: checkpoints kept.
-        allowed_ids: ascending ids that the softmax runs over; ``None`` for the whole vocabulary.
-    """
-
-    steps: int
-    batch_size: int
-    token_budget: int
-    learning_rate: float
-    optimizer: str
-    schedule: str
-    warmup_steps: int
-    weight_decay: float
-    max_grad_norm: float
-    bfloat16: bool
-    seed: int
-    logging_steps: int
-    save_steps: int | None
-    keep_last: int
-    allowed_ids: tuple[int, ...] | None = None
-
-    @property
-    def rows(self) -> int:
-        """Rows that the whole training reads."""
-        return self.steps * self.batch_size
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What the engine tells about the steps since its last report.
-
-    Attributes:
-        step: optimizer steps done.
-        loss: mean loss per trained token over these steps, in nats.
-        learning_rate: of the last step.
-        grad_norm: of the last step, before clipping.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    grad_norm: float
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """What a training came to.
-
-    Attributes:
-        steps: optimizer steps done.
-        tokens: tokens read, padding not counted.
-        trained_tokens: tokens that carried loss.
-        seconds: wall time of the training loop.
-        final_loss: mean loss per trained token over the last reported steps, in nats.
-    """
-
-    steps: int
-    tokens: int
-    trained_tokens: int
-    seconds: float
-    final_loss: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens read per second of wall time."""
-        return self.tokens / self.seconds if self.seconds else float("nan")
+_SEED_STRIDE = 1_000_003
+"""Between the seeds of two processes, so that runs with neighbouring seeds share no stream."""
 
 
 def fit(
@@ -130,78 +54,105 @@ def fit(
     folder: Path,
     on_report: Callable[[StepReport], None] = lambda report: None,
     on_step: Callable[[int], None] = lambda step: None,
+    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
 ) -> FitResult:
     """Train what is trainable of the model, in place, from the newest complete checkpoint in ``folder`` if any.
 
     Args:
-        model: a causal language model, with or without adapters.
+        model: a causal language model or an encoder-decoder, with or without adapters.
         rows: exactly ``plan.rows`` rows in training order.
         plan: the settings.
         pad_id: token id to pad with.
         folder: where checkpoints to resume from are written.
         on_report: called every ``plan.logging_steps`` steps.
         on_step: called after every step with the number of steps done.
+        evaluate: measures the model on held-out items; called every ``plan.eval_steps`` steps.
 
     Raises:
-        ConfigError: unknown optimizer or schedule.
-        TrainError: the number of rows does not fit the plan, or the loss is no longer finite.
+        ConfigError: unknown optimizer or schedule, or something the plan asks for cannot be had here.
+        TrainError: the number of rows does not fit the plan, a row has nothing to train, or the loss is no longer
+            finite.
         StorageError: a checkpoint cannot be written.
     """
     check_rows(rows, plan)
+    check_trained(rows, seq2seq=model.config.is_encoder_decoder)
     watcher = Watcher(on_report, on_step)
+    arguments = TrainingArguments(**loop_options(plan, model, folder))  # opens the group of processes
+    layout = choose_layout(model, rows, plan, pad_id)
+    sharded = _is_sharded(model, plan)
+    if sharded:
+        shard(model)
     trainer = _Engine(
         model=model,
-        args=TrainingArguments(**loop_options(plan, model, folder)),
+        args=arguments,
         train_dataset=_Rows(rows),
-        data_collator=_Collator(pad_id, plan.token_budget),
         callbacks=[watcher],
         optimizers=(own_optimizer(model, plan), None),
     )
-    trainer.plan = plan
-    return run_loop(trainer, model, rows, watcher, folder)
-
-
-def check_rows(rows: Sequence[TokenRow], plan: Plan) -> None:
-    """Refuse a number of rows that is not the plan's.
-
-    Raises:
-        TrainError: there are more or fewer.
-    """
-    if len(rows) != plan.rows:
-        raise TrainError(f"{plan.steps} steps need {plan.rows} rows, but got {len(rows)}")
-
-
-def run_loop(
-    trainer: Trainer, model: PreTrainedModel, rows: Sequence[TokenRow], watcher: Watcher, folder: Path
-) -> FitResult:
-    """Let a trainer run to its end, from the newest complete checkpoint if any; every engine ends here.
-
-    Args:
-        trainer: built with `loop_options` and ``watcher`` among its callbacks.
-        model: what it trains; in evaluation mode afterwards.
-        rows: what it reads.
-        watcher: knows the last loss.
-        folder: its checkpoints.
-
-    Raises:
-        TrainError: the loss is no longer finite.
-        StorageError: a checkpoint cannot be written.
-    """
-    trainer.remove_callback(PrinterCallback)
-    cached = model.config.use_cache  # the loop turns it off for good
-    started = time.monotonic()
-    model.train()
+    trainer.sharded = sharded
+    trainer.prepare(plan, layout, rows)
     try:
-        trainer.train(resume_from_checkpoint=_newest_complete(folder))
-    except OSError as error:
-        raise StorageError(f"cannot write a checkpoint to {folder}: {error.strerror or error}; free space") from error
+        result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
+        processes.wait_for_all()
+        result = replace(result, facts=trainer.facts())
     finally:
-        model.config.use_cache = cached
-        model.eval()
-    trained = sum(len(row.completion) - (not row.prompt) for row in rows)
-    return FitResult(
-        trainer.state.global_step, sum(map(len, rows)), trained, time.monotonic() - started, watcher.last_loss
+        trainer.close()
+    if sharded:
+        trainer.release()
+        make_whole(model, keeps=processes.is_first())
+    return result
+
+
+def check_trained(rows: Sequence[TokenRow], *, seq2seq: bool) -> None:
+    """Refuse rows that would train nothing.
+
+    Raises:
+        TrainError: a row has no trained token, or an encoder has nothing to read.
+    """
+    for index, row in enumerate(rows):
+        if not trained_tokens(row, seq2seq=seq2seq):
+            why = "its only token has none before it that could predict it" if row.completion else "it has no answer"
+            raise TrainError(f"row {index} has no trained token: {why}; leave it out")
+        if seq2seq and not row.prompt:
+            raise TrainError(f"row {index} has no prompt, so an encoder-decoder has nothing to read; leave it out")
+
+
+def choose_layout(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, pad_id: int) -> Layout:
+    """The layout that plan, architecture and device allow; says so where it is not the one that was asked for."""
+    kind = model.device.type
+    if model.config.is_encoder_decoder:
+        if plan.layout == "packed":
+            LOG.warning("rows are padded instead of packed: the model is an encoder-decoder")
+        return Layout("seq2seq", pad_id, start_id=start_id(model, pad_id))
+    if plan.layout == "padded" or (plan.layout == "auto" and kind not in PACKS):
+        return Layout("padded", pad_id)
+    why = why_not_packed(model)
+    if why:
+        LOG.warning("rows are padded instead of packed: %s", why)
+        return Layout("padded", pad_id)
+    steps = range(0, len(rows), plan.batch_size)
+    return Layout(
+        "packed",
+        pad_id,
+        fixed=kind == "cuda" or plan.compile == "on",
+        kernel=kind == "cuda",
+        longest=max(map(len, rows)),
+        largest=max(sum(map(len, rows[start : start + plan.batch_size])) for start in steps),
+        step_rows=plan.batch_size,
     )
+
+
+def _is_sharded(model: PreTrainedModel, plan: Plan) -> bool:
+    """Whether the model is spread over the processes."""
+    if not processes.is_distributed() or plan.parallel == "ddp":
+        return False
+    if plan.parallel == "fsdp":
+        return True
+    if model.device.type != "cuda" or getattr(model, "is_quantized", False) or not processes.can_spread(plan.optimizer):
+        return False
+    need = forecast(model, plan.optimizer, Usage(0.0, 0.0, 0.0))
+    fits = need.gradients + need.optimizer < USED_SHARE * free_bytes(model.device)
+    return processes.any_process(not fits)
 
 
 class _Rows(Dataset[TokenRow]):
@@ -215,149 +166,201 @@ class _Rows(Dataset[TokenRow]):
         return self.rows[index]
 
 
-@dataclass(frozen=True, slots=True)
-class _Collator:
-    """The rows of one step as padded micro-batches."""
-
-    pad_id: int
-    token_budget: int
-
-    def __call__(self, rows: list[TokenRow]) -> dict[str, list[tuple[torch.Tensor, torch.Tensor]]]:
-        return {"micro_batches": [pad_rows(group, self.pad_id) for group in by_budget(rows, self.token_budget)]}
-
-
-def by_budget(rows: Sequence[TokenRow], token_budget: int) -> list[list[TokenRow]]:
-    """Cut rows, longest first, into groups of at most ``token_budget`` tokens with padding and of similar length.
-
-    Longest first, so that the largest micro-batch comes at once and running out of memory shows at the first step.
-    """
-    groups: list[list[TokenRow]] = []
-    for row in sorted(rows, key=len, reverse=True):
-        fits = bool(groups) and (len(groups[-1]) + 1) * len(groups[-1][0]) <= token_budget
-        if fits and len(row) >= SHORTEST_SHARE * len(groups[-1][0]):
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return groups
-
-
-class GraftLoop(Trainer):  # type: ignore[misc]
-    """transformers' loop with Graft's order and checkpoints: rows as they are given, markers on what is complete."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        (folder / MARKER).touch()  # last: a folder without it was not written to its end
+def _as_they_are(rows: list[TokenRow]) -> dict[str, list[TokenRow]]:
+    return {"rows": rows}
 
 
 class _Engine(GraftLoop):
     """The loop around Graft's own layout and loss."""
 
     plan: Plan
+    layout: Layout
+    memory: Memory
+    compiled: Compiled | None = None
+    sharded = False
+
+    def prepare(self, plan: Plan, layout: Layout, rows: Sequence[TokenRow]) -> None:
+        """Find the token budget, and compile where it pays.
+
+        Raises:
+            ConfigError: compiling was asked for and cannot be had.
+            TrainError: not even one row fits, or compiling fails.
+        """
+        self.plan, self.layout = plan, layout
+        self._trained, self._right = 0, torch.zeros(())
+        model, agree = self.model, _cannot_repeat if self.sharded else processes.any_process
+        budget = token_budget(model, plan)
+        self.memory = Memory(model, budget, plan.activation_checkpointing, agree, processes.least)
+        if processes.is_distributed():
+            self._prepare_processes()
+        fixed = plan.token_budget is not None
+        timed = plan.compile == "auto" and model.device.type == "cuda"
+        if self.sharded and model.device.type == "cpu":
+            return
+        if not fixed or plan.activation_checkpointing == "auto" or timed:
+            self.memory.plan_ahead(
+                self._attempt, rows, step_rows=plan.batch_size, optimizer=plan.optimizer, fixed=fixed
+            )  # fmt: skip
+        self._compile(rows)
+
+    def _prepare_processes(self) -> None:
+        """Begin with the same weights and with random streams of one's own."""
+        # Gradients are summed here, once a step and over all parameters alike, so nothing is to wrap the model.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+        if not self.sharded:
+            processes.same_weights(self.model.parameters())
+        if self.args.process_index:
+            torch.manual_seed(self.plan.seed + _SEED_STRIDE * self.args.process_index)
+
+    def _attempt(self, rows: Sequence[TokenRow]) -> None:
+        """One pass over rows as one micro-batch."""
+        self._step(rows, sum(map(len, rows)), trained=1)
+
+    def _compile(self, rows: Sequence[TokenRow]) -> None:
+        plan, device = self.plan, self.model.device.type
+        if plan.compile == "off" or self.sharded:
+            if plan.compile == "on":
+                LOG.warning("layers are not compiled: engine.parallel is fsdp")
+            return
+        shapes = len(self.layout.sizes(self.memory.tokens)) if self.layout.fixed else None
+        seconds = self.memory.usage.seconds_per_token * self.layout.largest if self.memory.usage else 0.0
+        layers = len(decoder_layers(self.model))
+        decision = decide(
+            plan.compile, device, layers=layers, shapes=shapes, steps=plan.steps, step_seconds=seconds,
+            tools=missing_tools(device),
+        )  # fmt: skip
+        LOG.info("%s", decision.why)
+        if decision.compiles:
+            compiled = Compiled(self.model, (shapes or 1) + 1)
+            first = rows[: plan.batch_size]
+            warm = compiled.warm_up(
+                lambda: self._step(first, self.memory.tokens, trained=1), required=plan.compile == "on"
+            )  # fmt: skip
+            self.compiled = compiled if warm else None
+
+    def get_train_dataloader(self) -> DataLoader[TokenRow]:
+        """All rows of a step for every process; each takes its share itself."""
+        return DataLoader(
+            self.train_dataset,
+            batch_size=self.plan.batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=_as_they_are,
+        )
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        model.train()
-        micro_batches = self._prepare_inputs(inputs)["micro_batches"]
-        trained = sum((labels_BT != -100).sum() for _, labels_BT in micro_batches)
-        loss = torch.zeros((), device=self.args.device)
-        for ids_BT, labels_BT in micro_batches:
-            with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.plan.bfloat16):
-                logits_NV, targets_N = answer_logits(model, ids_BT, labels_BT)
-            if self.plan.allowed_ids is not None:
-                logits_NV, targets_N = restrict_logits(logits_NV, targets_N, self.plan.allowed_ids)
-            part = torch.nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum") / trained
-            self.accelerator.backward(part)
-            loss += part.detach()
-        return loss
+        """Gradients of one step; the loss of the whole step, over all processes."""
+        rows: list[TokenRow] = inputs["rows"]
+        seq2seq = self.layout.kind == "seq2seq"
+        trained = sum(trained_tokens(row, seq2seq=seq2seq) for row in rows)
+        mine = processes.share_of(rows, self.args.process_index, self.args.world_size)
+        spare = min(rows, key=len)
+        told = self.memory.run(lambda tokens: self._step(mine, tokens, trained, spare), mine or [spare])
+        if processes.is_distributed():
+            if not self.sharded:
+                processes.sum_gradients(self.model.parameters())
+            processes.sum_up(told)
+        self._trained += trained
+        self._right = self._right.to(told.device) + told[1]
+        return told[0].to(torch.float32)
+
+    def _step(self, rows: Sequence[TokenRow], tokens: int, trained: int, spare: TokenRow | None = None) -> torch.Tensor:
+        """Forward and backward passes over rows within a token budget.
+
+        Args:
+            rows: this process's rows of the step.
+            tokens: the budget.
+            trained: trained tokens of the step; the sum of all losses is divided by it.
+            spare: what is read, without effect, in passes that only other processes need.
+
+        Returns:
+            The loss over ``trained``, and the number of tokens predicted right, as float64 of shape (2,).
+        """
+        batches = self.layout.micro_batches(rows, tokens) if rows else []
+        own = len(batches)
+        if self.sharded and spare is not None:  # every pass gathers the layers, in all processes at once
+            batches += self.layout.micro_batches([spare], tokens) * (processes.most(own) - own)
+        with packed_attention(self.model) if self.layout.kind == "packed" else nullcontext():
+            if self.compiled is None:
+                return self._passes(batches, own, trained)
+            shapes: set[Hashable] = {tuple(batch.ids_BT.shape) for batch in batches}
+            return self.compiled.run(lambda: self._passes(batches, own, trained), shapes)
+
+    def _passes(self, batches: Sequence[MicroBatch], own: int, trained: int) -> torch.Tensor:
+        """There and back through each micro-batch; those after the first ``own`` count for nothing."""
+        device = self.model.device
+        sums = torch.zeros(2, device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
+        whole = self.model.dtype == torch.bfloat16  # nothing is left to cast
+        for index, batch in enumerate(batches):
+            if self.sharded:
+                sums_gradients(self.model, index == len(batches) - 1)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.bfloat16 and not whole):
+                loss, right = self._loss(batch.to(device))
+            part = loss / trained * (index < own)
+            part.backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([part.detach().to(sums.dtype), right.to(sums.dtype) * (index < own)])
+        return sums
+
+    def _loss(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of the losses of a micro-batch, and the number of tokens predicted right."""
+
+        def work(batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            hidden_ND = answer_hidden(self.model, batch)
+            return head_loss(head_of(self.model), hidden_ND, batch.targets_N, allowed=self.plan.allowed_ids)
+
+        if not self.sharded:
+            return work(batch)
+        with called_as(self.model, work):
+            loss, right = self.model(batch)
+        return loss, right
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        return norm.full_tensor() if self.sharded else norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the share of trained tokens that were the most probable ones since the last report."""
+        if "loss" in logs and self._trained:
+            logs["accuracy"] = float(self._right) / self._trained
+            self._trained, self._right = 0, torch.zeros(())
+        super().log(logs, start_time)
+
+    def facts(self) -> dict[str, int | float | str | bool]:
+        """How it was done."""
+        kinds = {"packed": "varlen" if self.layout.kernel else "per-document"}
+        return {
+            "layout": "padded" if self.layout.kind == "seq2seq" else self.layout.kind,
+            "attention": kinds.get(self.layout.kind, str(self.model.config._attn_implementation)),
+            "token_budget": self.memory.tokens,
+            "activation_checkpointing": self.memory.checkpoints,
+            "compiled": self.compiled is not None,
+            "device": self.model.device.type,
+            "precision": "bfloat16" if self.plan.bfloat16 else str(self.model.dtype).removeprefix("torch."),
+            "peak_bytes": peak_bytes(self.model.device),
+            "processes": self.args.world_size,
+            **({"parallel": "fsdp" if self.sharded else "ddp"} if self.args.world_size > 1 else {}),
+        }
+
+    def close(self) -> None:
+        """Leave the model as it came."""
+        if self.compiled is not None:
+            self.compiled.close()
+        self.memory.close()
+
+    def release(self) -> None:
+        """Let go of the optimizer, whose place the whole weights need."""
+        self.accelerator.free_memory()
+        self.optimizer = self.lr_scheduler = self.callback_handler.optimizer = None
 
 
-class Watcher(TrainerCallback):  # type: ignore[misc]
-    """Hands the loop's progress out and stops a training whose loss is no longer a number."""
-
-    def __init__(self, on_report: Callable[[StepReport], None], on_step: Callable[[int], None]) -> None:
-        self.on_report = on_report
-        self.on_step = on_step
-        self.last_loss = float("nan")
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Hand out the number of steps done."""
-        self.on_step(state.global_step)
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
-        """Hand out a report, or stop when its loss is no number."""
-        if not logs or "loss" not in logs:
-            return
-        report = StepReport(state.global_step, logs["loss"], logs["learning_rate"], logs.get("grad_norm", float("nan")))
-        if not math.isfinite(report.loss):
-            raise TrainError(
-                f"the loss became {report.loss} at step {report.step}; lower train.learning_rate "
-                f"(now {args.learning_rate:g}) or raise train.warmup_steps"
-            )
-        self.last_loss = report.loss
-        self.on_report(report)
-
-
-def loop_options(plan: Plan, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
-    """The plan as keyword arguments of `TrainingArguments`, alike for every engine.
+def _cannot_repeat(failed: bool) -> bool:
+    """Stop where a step cannot be repeated: the other processes stand in the middle of its passes.
 
     Raises:
-        ConfigError: unknown optimizer or schedule.
+        TrainError: memory ran out here.
     """
-    on_cpu = model.device.type == "cpu"
-    check_names(plan.optimizer, plan.schedule)
-    return {
-        "output_dir": str(folder),
-        "max_steps": plan.steps,
-        "per_device_train_batch_size": plan.batch_size,
-        "learning_rate": plan.learning_rate,
-        "lr_scheduler_type": plan.schedule,
-        "warmup_steps": plan.warmup_steps,
-        "weight_decay": plan.weight_decay,
-        "max_grad_norm": plan.max_grad_norm,
-        "optim": "adamw_torch_fused" if plan.optimizer in GRAFT_OPTIMIZERS else plan.optimizer,
-        "use_cpu": on_cpu,
-        "use_cache": model.config.use_cache,  # the trainer writes it into the model, which generates with it afterwards
-        "seed": plan.seed,
-        "logging_steps": min(plan.logging_steps, plan.steps),
-        "logging_nan_inf_filter": False,
-        "save_strategy": "steps" if plan.save_steps else "no",
-        "save_steps": plan.save_steps or plan.steps,
-        "save_total_limit": plan.keep_last,
-        "dataloader_pin_memory": not on_cpu,
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-        "report_to": "none",
-    }
-
-
-def own_optimizer(model: PreTrainedModel, plan: Plan) -> torch.optim.Optimizer | None:
-    """Graft's own optimizers; ``None`` leaves the name to transformers."""
-    if plan.optimizer not in GRAFT_OPTIMIZERS:
-        return None
-    return build_optimizer(model, plan.optimizer, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay)
-
-
-def check_names(optimizer: str, schedule: str) -> None:
-    """Refuse an optimizer or schedule that the engine does not know, before anything is loaded.
-
-    Raises:
-        ConfigError: the name is unknown; the message lists the choices.
-    """
-    optimizers = [*GRAFT_OPTIMIZERS, *(name.value for name in OptimizerNames)]
-    schedules = [name.value for name in SchedulerType]
-    if optimizer not in optimizers:
-        raise ConfigError(f"train.optimizer is {optimizer!r}. {choices(optimizer, optimizers)}")
-    if schedule not in schedules:
-        raise ConfigError(f"train.schedule is {schedule!r}. {choices(schedule, schedules)}")
-
-
-def _newest_complete(folder: Path) -> str | None:
-    """The checkpoint with the most steps among those written to their end."""
-    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if is_committed(path)]
-    newest = max(found, key=lambda path: int(path.name.rsplit("-", 1)[-1]), default=None)
-    return str(newest) if newest else None
+    if failed:
+        raise TrainError(
+            "out of memory, and with engine.parallel: fsdp a step cannot be repeated in smaller parts; lower "
+            "engine.token_budget, set engine.activation_checkpointing: on, or use more GPUs"
+        )
+    return False

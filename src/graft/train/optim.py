@@ -11,7 +11,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from graft.errors import ConfigError, choices
 
 GRAFT_OPTIMIZERS: Final = ("adamw", "muon")
-_NOT_MUON: Final = ("embed_tokens", "lm_head", "lora_")
+_NOT_MUON: Final = ("embed_tokens", "lm_head", "lora_", "style_delta")
 """Matrices that are tables or low-rank factors: orthogonal updates suit neither."""
 
 

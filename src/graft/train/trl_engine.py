@@ -20,17 +20,9 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from graft.errors import TrainError
-from graft.train.engine import (
-    FitResult,
-    GraftLoop,
-    Plan,
-    StepReport,
-    Watcher,
-    check_rows,
-    loop_options,
-    own_optimizer,
-    run_loop,
-)
+from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_optimizer, run_loop
+from graft.train.memory import token_budget
+from graft.train.plan import FitResult, Measurement, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -48,8 +40,11 @@ def fit(
     folder: Path,
     on_report: Callable[[StepReport], None] = lambda report: None,
     on_step: Callable[[int], None] = lambda step: None,
+    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
+    padding_free: bool = False,
 ) -> FitResult:
-    """Train by TRL. Arguments, result and errors are those of `graft.train.engine.fit`.
+    """Train by TRL. Arguments, result and errors are those of `graft.train.engine.fit`; one argument is its own:
+    ``padding_free`` lays the rows of each pass end to end, as TRL's packing does, instead of padding them.
 
     Raises:
         TrainError: also when TRL refuses the model or the machine.
@@ -57,22 +52,22 @@ def fit(
     check_rows(rows, plan)
     watcher = Watcher(on_report, on_step)
     config, optimizer = _config(plan, model, folder, rows), own_optimizer(model, plan)
-    with _as_it_was(model):
+    with as_it_was(model):
         try:
             trainer = _TrlLoop(
                 model=model,
                 args=config,
                 train_dataset=as_dataset(rows),
-                data_collator=DataCollatorForLanguageModeling(pad_token_id=pad_id),
+                data_collator=DataCollatorForLanguageModeling(pad_token_id=pad_id, padding_free=padding_free),
                 processing_class=PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE())),
                 callbacks=[watcher],
                 optimizers=(optimizer, None),
             )
         except ValueError as error:
-            raise TrainError(f"TRL refuses this training: {error}; use train.engine: native") from error
+            raise TrainError(f"TRL refuses this training: {error}; use engine.name: native") from error
         trainer.processing_class = None  # demanded, but there is no text: it would only overwrite the end-of-turn ids
         trainer.model_accepts_loss_kwargs = True  # the mean is over the step's tokens for every architecture
-        return run_loop(trainer, model, rows, watcher, folder)
+        return run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
 
 
 def as_dataset(rows: Sequence[TokenRow]) -> Dataset:
@@ -85,11 +80,11 @@ def as_dataset(rows: Sequence[TokenRow]) -> Dataset:
     )
 
 
-def rows_at_once(rows: Sequence[TokenRow], plan: Plan) -> int:
+def rows_at_once(rows: Sequence[TokenRow], plan: Plan, budget: int) -> int:
     """Rows of one forward pass: the largest equal part of a step that stays within the token budget."""
     longest = max(map(len, rows))
     parts = (size for size in range(plan.batch_size, 0, -1) if plan.batch_size % size == 0)
-    return next((size for size in parts if size * longest <= plan.token_budget), 1)
+    return next((size for size in parts if size * longest <= budget), 1)
 
 
 class _TrlLoop(GraftLoop, SFTTrainer):  # type: ignore[misc]
@@ -108,7 +103,7 @@ def _labels(row: TokenRow) -> list[int]:
 
 
 def _config(plan: Plan, model: PreTrainedModel, folder: Path, rows: Sequence[TokenRow]) -> SFTConfig:
-    size = rows_at_once(rows, plan)
+    size = rows_at_once(rows, plan, token_budget(model, plan))
     options = loop_options(plan, model, folder) | {
         "per_device_train_batch_size": size,
         "gradient_accumulation_steps": plan.batch_size // size,
@@ -125,7 +120,7 @@ def _config(plan: Plan, model: PreTrainedModel, folder: Path, rows: Sequence[Tok
 
 
 @contextmanager
-def _as_it_was(model: PreTrainedModel) -> Iterator[None]:
+def as_it_was(model: PreTrainedModel) -> Iterator[None]:
     """Undo what TRL does to a model beside training it: another forward pass, settings of the router, mixed precision.
 
     Graft scores and saves the model afterwards, whichever engine trained it.

@@ -15,7 +15,7 @@ from unsloth import FastLanguageModel
 from graft.errors import ModelError
 from graft.models.source import resolve
 from graft.train import trl_engine
-from graft.train.engine import FitResult, Plan, StepReport
+from graft.train.plan import FitResult, Measurement, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def load(
             use_gradient_checkpointing=False,
         )
     except Exception as error:  # it raises types of its own and of every library beneath it
-        raise ModelError(f"Unsloth cannot load {model_id!r}: {error}; use train.engine: native") from error
+        raise ModelError(f"Unsloth cannot load {model_id!r}: {error}; use engine.name: native") from error
     return model
 
 
@@ -78,10 +78,22 @@ def fit(
     folder: Path,
     on_report: Callable[[StepReport], None] = lambda report: None,
     on_step: Callable[[int], None] = lambda step: None,
+    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
+    padding_free: bool = False,
 ) -> FitResult:
-    """Train a model that `load` made. Arguments, result and errors are those of `graft.train.engine.fit`."""
+    """Train a model that `load` made. Arguments, result and errors are those of `graft.train.trl_engine.fit`."""
     FastLanguageModel.for_training(model, use_gradient_checkpointing=False)
     try:
-        return trl_engine.fit(model, rows, plan, pad_id=pad_id, folder=folder, on_report=on_report, on_step=on_step)
+        return trl_engine.fit(
+            model,
+            rows,
+            plan,
+            pad_id=pad_id,
+            folder=folder,
+            on_report=on_report,
+            on_step=on_step,
+            evaluate=evaluate,
+            padding_free=padding_free,
+        )
     finally:
         FastLanguageModel.for_inference(model)

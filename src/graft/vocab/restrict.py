@@ -57,7 +57,22 @@ def restrict_logits(
     import torch
 
     index_K = torch.tensor(allowed, device=targets_N.device)
-    places_N = torch.searchsorted(index_K, targets_N).clamp(max=len(allowed) - 1)
+    return logits_NV[:, index_K], restrict_targets(targets_N, index_K)
+
+
+def restrict_targets(targets_N: torch.Tensor, index_K: torch.Tensor) -> torch.Tensor:
+    """Token ids as places among the allowed ones.
+
+    Args:
+        targets_N: token ids that are trained.
+        index_K: the allowed ids in ascending order.
+
+    Raises:
+        DataError: a target is not allowed, so its probability would be 0 and the loss infinite.
+    """
+    import torch
+
+    places_N = torch.searchsorted(index_K, targets_N).clamp(max=len(index_K) - 1)
     outside_N = index_K[places_N] != targets_N
     if outside_N.any():
         first = int(targets_N[outside_N][0])
@@ -65,4 +80,4 @@ def restrict_logits(
             f"{int(outside_N.sum())} trained tokens lie outside the restricted vocabulary (the first has id {first}); "
             "train on text inside it or lift the restriction"
         )
-    return logits_NV[:, index_K], places_N
+    return places_N

@@ -1,0 +1,170 @@
+"""The sections about training: what is trainable, what trains it, how, and when it stops."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from graft.config.section import NonNegative, Positive, Section, Share
+
+
+class AdapterSection(Section):
+    """What is trainable."""
+
+    kind: Literal["lora", "none"] = "lora"
+    """`lora` trains low-rank adapters on a frozen model; `none` trains every weight."""
+
+    r: Positive = 16
+    """Rank of the adapters."""
+
+    alpha: Annotated[float, Field(gt=0.0)] = 32.0
+    """Scale numerator: an adapter's output is multiplied by alpha / r."""
+
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout before the adapters."""
+
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Module names that get adapters; `all-linear` is every linear layer but the head."""
+
+    rslora: bool = False
+    """Scale by alpha / √r instead of alpha / r, so that a higher rank learns as fast."""
+
+    dora: bool = False
+    """Train each weight's magnitude beside the direction that the adapter changes; slower."""
+
+
+EngineName = Literal["native", "trl", "unsloth"]
+
+
+class EngineSection(Section):
+    """What trains, and how it uses the machine. None of it changes the gradient."""
+
+    name: EngineName = "native"
+    """`native` is Graft's own engine, `trl` is TRL's SFTTrainer, `unsloth` is Unsloth (CUDA only). The rows, their
+    order, the loss and the gradient are the same; speed and memory are not."""
+
+    layout: Literal["auto", "packed", "padded"] = "auto"
+    """`packed` lays documents end to end, each seeing only itself; `padded` batches rows of similar length. `auto`
+    packs where the architecture can and the device gains by it."""
+
+    token_budget: Positive | Literal["auto"] = "auto"
+    """Most tokens of one forward and backward pass, padding included; the rows of a step are split accordingly, which
+    changes memory and speed but not the gradient. `auto` measures one pass and takes what the free memory holds."""
+
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the decoder layers; `auto` does on CUDA when the training is long enough to pay for it."""
+
+    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Compute activations again on the way back instead of keeping them; `auto` only when a row would not fit else."""
+
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share the work: `ddp` holds the whole model in each, `fsdp` a part of every layer and of
+    its optimizer's state; `auto` is `fsdp` where a GPU would not hold all of it, else `ddp`. Without effect on one."""
+
+
+class TrainSection(Section):
+    """How it is trained. One optimizer step is `batch_size × gradient_accumulation` examples."""
+
+    epochs: Annotated[float, Field(gt=0.0)] = 1.0
+    """Passes over the training examples; ignored when `max_steps` is set."""
+
+    max_steps: Positive | None = None
+    """Number of optimizer steps."""
+
+    batch_size: Positive = 16
+    """Examples per optimizer step, times `gradient_accumulation`."""
+
+    gradient_accumulation: Positive = 1
+    """Multiplies `batch_size`, for recipes that are written for another tool; memory is set by
+    `engine.token_budget`."""
+
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
+    """Peak learning rate."""
+
+    optimizer: str = "adamw"
+    """`adamw`, `muon` (matrices by Muon, the rest by AdamW), or any optimizer name of transformers."""
+
+    schedule: str = "linear"
+    """Learning-rate schedule after the warm-up, by transformers' name: `linear`, `cosine`, `constant_with_warmup` …"""
+
+    warmup_steps: NonNegative = 20
+    """Steps during which the learning rate rises from 0 to its peak."""
+
+    warmup_share: Share | None = None
+    """The warm-up as a share of all steps, instead of `warmup_steps`."""
+
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Decoupled weight decay."""
+
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    """The gradient's norm is clipped to this."""
+
+    eval_steps: Positive | None = None
+    """Steps between two measurements of held-out loss and exact match; none during training when unset."""
+
+    eval_max_batches: Positive | None = None
+    """At most this many batches of `eval.batch_size` items per measurement and task; all items when unset."""
+
+    logging_steps: Positive | None = None
+    """Steps between two lines of metrics; `eval_steps` when unset, or 10 without it."""
+
+    save_steps: Positive | None = None
+    """Steps between two checkpoints to resume from; only the end of each arm is kept when unset."""
+
+    save_minutes: Annotated[float, Field(gt=0.0)] | None = None
+    """Minutes between two checkpoints to resume from, beside `save_steps`."""
+
+    keep_last: Positive = 1
+    """Number of unfinished-training checkpoints kept."""
+
+    keep_best: bool = False
+    """Keep the checkpoint of the best value of `stopping.metric` too, and end with its weights."""
+
+    restrict_to: Literal["english"] | None = None
+    """`english` trains a softmax over the English part of the vocabulary alone, as in a model that is trimmed to it."""
+
+
+class StoppingSection(Section):
+    """When to stop before the last step. Needs `train.eval_steps`; the best weights are restored at the end."""
+
+    metric: str = "loss"
+    """What is watched: `loss` (held-out, in nats per token), `accuracy` (of tokens), `exact` (the mean over the tasks)
+    or `exact/TASK`."""
+
+    mode: Literal["auto", "min", "max"] = "auto"
+    """Whether less or more is better; `auto` is min for losses and max for everything else."""
+
+    patience: Positive | None = None
+    """Measurements without improvement after which training stops; never when unset."""
+
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """Smallest change that counts as an improvement."""
+
+    criterion: str | None = None
+    """A rule of your own as `module:function`; it gets the list of all measurements and returns true to stop."""
+
+
+class GrpoSection(Section):
+    """Reinforcement learning by group-relative policy optimisation; the reward is the task's own scorer."""
+
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Replies drawn per prompt; their mean reward is the baseline."""
+
+    kl: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the KL divergence from the untrained model; 0 keeps no reference model."""
+
+    clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """The probability ratio is clipped to 1 ± this."""
+
+    updates: Positive = 1
+    """Optimizer steps on each batch of replies."""
+
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    """Divides the logits before a reply's tokens are drawn."""
+
+    reward: Literal["strict", "lenient"] = "lenient"
+    """Which verdict of the scorer is worth 1."""
+
+    format_reward: Annotated[float, Field(ge=0.0)] = 0.1
+    """Added when an answer of the asked kind was found at all."""

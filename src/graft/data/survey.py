@@ -1,0 +1,149 @@
+"""What examples look like before anything is trained on them: lengths, labels, repeats, gaps, and their tokens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from graft.data.chat import NO_THINKING, ChatPolicy, end_of_turn
+from graft.data.leaks import duplicates
+from graft.data.tokens import example_texts, token_ids
+from graft.types import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PieceKind = Literal["template", "prompt", "trained", "cut"]
+
+BINS = 24
+MOST_LABELS = 40
+"""Tasks with more different answers than this have no label balance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found in the examples of one task and part.
+
+    Attributes:
+        task: its name.
+        part: ``train`` or ``eval``.
+        examples: examples looked at.
+        tokens: tokens of all of them.
+        trained_tokens: those that carry loss.
+        shortest, median, longest: row lengths in tokens.
+        edges, counts: histogram of the lengths: BINS + 1 edges in tokens, and the rows between them.
+        too_long: rows longer than ``data.max_length``.
+        repeated: examples that repeat the prompt and the answer of another row.
+        contradicting: examples whose prompt has another answer elsewhere.
+        empty: examples with an empty prompt; those with an empty answer are refused.
+        labels: examples by answer, the most frequent first; empty for tasks without a closed set.
+    """
+
+    task: str
+    part: str
+    examples: int
+    tokens: int
+    trained_tokens: int
+    shortest: int
+    median: int
+    longest: int
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    too_long: int
+    repeated: int
+    contradicting: int
+    empty: int
+    labels: Mapping[str, int]
+
+    @property
+    def mean(self) -> float:
+        """Tokens per row."""
+        return self.tokens / self.examples if self.examples else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownExample:
+    """One example token by token.
+
+    Attributes:
+        id: of the example.
+        task: its task.
+        pieces: text of each token and what it is: ``template``, ``prompt``, ``trained``, or ``cut`` when the row is too
+            long and is left out.
+    """
+
+    id: str
+    task: str
+    pieces: tuple[tuple[str, PieceKind], ...]
+
+
+def survey(
+    tokenizer: PreTrainedTokenizerBase,
+    task: str,
+    part: str,
+    examples: Sequence[Example],
+    *,
+    max_length: int,
+    policy: ChatPolicy = NO_THINKING,
+) -> Survey:
+    """Look at examples as they would be trained.
+
+    Raises:
+        DataError: an example has nothing to train, or its prompt's tokens change when the answer follows.
+    """
+    lengths, trained = [], 0
+    for example, ids, cut in token_ids(tokenizer, examples, policy=policy):
+        lengths.append(len(ids))
+        trained += len(ids) - (cut if example.prompt is not None else 1)
+    counts, edges = np.histogram(lengths, bins=min(BINS, max(1, max(lengths) - min(lengths) + 1)))
+    asked = [example for example in examples if example.prompt is not None]
+    answers: dict[str, set[str]] = {}
+    for example in asked:
+        answers.setdefault(_asked(example), set()).add(example.gold)
+    labels = Counter(example.gold for example in examples if example.options)
+    drawn = {example.id: example for example in examples}  # a row of a later pass repeats nothing
+    return Survey(
+        task=task,
+        part=part,
+        examples=len(examples),
+        tokens=sum(lengths),
+        trained_tokens=trained,
+        shortest=min(lengths),
+        median=int(np.median(lengths)),
+        longest=max(lengths),
+        edges=tuple(float(edge) for edge in edges),
+        counts=tuple(int(count) for count in counts),
+        too_long=sum(length > max_length for length in lengths),
+        repeated=duplicates(f"{_asked(example)}\0{example.gold}" for example in drawn.values()),
+        contradicting=sum(len(answers[_asked(example)]) > 1 for example in asked),
+        empty=sum(not (example.prompt or "").strip() for example in asked),
+        labels=dict(labels.most_common()) if len(labels) <= MOST_LABELS else {},
+    )
+
+
+def show(
+    tokenizer: PreTrainedTokenizerBase, example: Example, *, max_length: int, policy: ChatPolicy = NO_THINKING
+) -> ShownExample:
+    """An example token by token, as the model reads it."""
+    prompt, completion = example_texts(tokenizer, example, policy)
+    spans = tokenizer(prompt + completion, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    start = prompt.rfind(example.prompt) if example.prompt else -1
+    stop = start + len(example.prompt or "")
+    pieces: list[tuple[str, PieceKind]] = []
+    for index, (left, right) in enumerate([*spans, (0, 0)]):
+        text = (prompt + completion)[left:right] if index < len(spans) else tokenizer.decode([end_of_turn(tokenizer)])
+        kind: PieceKind = "template"
+        if left >= len(prompt) or index == len(spans):
+            kind = "trained"
+        elif start >= 0 and left < stop and right > start:
+            kind = "prompt"
+        pieces.append((text, "cut" if index >= max_length else kind))
+    return ShownExample(example.id, example.task, tuple(pieces))
+
+
+def _asked(example: Example) -> str:
+    return "\0".join((*(turn.content for turn in example.history), example.prompt or ""))

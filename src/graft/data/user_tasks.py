@@ -1,0 +1,258 @@
+"""Tasks of a recipe: local rows, brought to a task's columns, and everything checked before the first is used."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+
+from graft import tasks
+from graft.data.files import FileRows, file_rows, whole_row
+from graft.data.formats import Shape, recognise, told, turns
+from graft.data.rows import FileRow, Table
+from graft.errors import ConfigError, DataError, choices
+from graft.tasks.base import Kind, TaskCard
+from graft.tasks.custom import (
+    OwnCompletions,
+    OwnLabels,
+    OwnTurns,
+    TaskSpec,
+    Template,
+    column,
+    label_key,
+    make,
+    make_like,
+    place_of,
+)
+from graft.tasks.dataset import DatasetTask, Row
+from graft.tasks.prose import ProseTask
+
+__all__ = ["TaskSpec", "load_user_task", "user_tasks"]
+
+MOST_LABELS = 100
+"""More distinct values than this in a label column are no labels."""
+
+
+def user_tasks(specs: Sequence[TaskSpec]) -> Mapping[str, Callable[[], DatasetTask]]:
+    """The tasks of a recipe by name, each with what builds it.
+
+    Raises:
+        ConfigError: two tasks have one name, a built-in task has it already, or `like` is no dataset task.
+    """
+    found: dict[str, Callable[[], DatasetTask]] = {}
+    for spec in specs:
+        if spec.name in found:
+            raise ConfigError(f"data.tasks names {spec.name} more than once; give every task a name of its own")
+        check_spec(spec)
+        found[spec.name] = partial(load_user_task, spec)
+    return found
+
+
+def check_spec(spec: TaskSpec) -> None:
+    """Check the names of a task without reading its rows.
+
+    Raises:
+        ConfigError: a built-in task has its name, `like` is no dataset task, or a text in braces is none.
+    """
+    if spec.name in tasks.names():
+        raise ConfigError(f"data.tasks names {spec.name}, but there is a built-in task of that name; choose another")
+    if spec.like is not None:
+        _liked(spec)
+    for where, text in (("prompt", spec.prompt), ("completion", spec.completion)):
+        Template(text or "", spec.columns, f"task {spec.name}: {where}")
+
+
+def load_user_task(spec: TaskSpec) -> DatasetTask:
+    """Build a task from local files, having looked at every row.
+
+    Raises:
+        ConfigError: the names of the task do not fit.
+        DataError: a file cannot be used, a column is missing, or rows hold unknown labels or nothing to train.
+        MissingExtra: a format needs a package that is not installed.
+    """
+    check_spec(spec)
+    if spec.like is not None:
+        return _like(spec)
+    if spec.prompt is None:
+        return _by_shape(spec)
+    prompt = Template(spec.prompt, spec.columns, f"task {spec.name}: prompt")
+    files = _files(spec, prompt.fill)
+    _require(spec, files.table(), prompt)
+    if spec.label is None:
+        _require(spec, files.table(), Template(spec.completion or "", spec.columns, f"task {spec.name}: completion"))
+        card = _card(spec, "answer", f"Your own prompt and completion, from {', '.join(prompt.columns)}.", files)
+        made: OwnLabels | OwnCompletions | OwnTurns = make(OwnCompletions, files, spec, card)
+    else:
+        if not spec.labels:
+            spec = replace(spec, labels=_labels_there(spec, files.table()))
+        card = _card(spec, "classification", f"Label {', '.join(dict.fromkeys(spec.labels.values()))}.", files)
+        made = make(OwnLabels, files, spec, card)
+    for part in _parts(spec):
+        _check_rows(made, files(part))
+    return made
+
+
+def _files(spec: TaskSpec, key: Callable[[Row], str] = whole_row) -> FileRows:
+    return file_rows(
+        spec.train,
+        spec.eval,
+        held_out=spec.held_out,
+        encoding=spec.encoding,
+        header=spec.header,
+        unit=spec.unit,
+        key=key,
+    )
+
+
+def _parts(spec: TaskSpec) -> tuple[str, ...]:
+    return ("train", "eval") if spec.train is not None else ("eval",)
+
+
+def _card(spec: TaskSpec, kind: Kind, summary: str, files: FileRows) -> TaskCard:
+    return TaskCard(spec.name, summary, "", "that of the files", files.table().words, kind, _size(spec, files))
+
+
+def _size(spec: TaskSpec, rows: Callable[[str], Sequence[Row]]) -> str:
+    return ", ".join(f"{len(rows(part)):,} {part}" for part in _parts(spec))
+
+
+def _require(spec: TaskSpec, table: Table, template: Template) -> None:
+    """Make sure that the columns of a template are there, before any row is looked at."""
+    for name in template.columns:
+        if name not in table.columns and name.partition(".")[0] not in table.columns:
+            raise DataError(
+                f"{template.where} uses {{{name}}}, but {table.words.partition(':')[0]} has no such column. "
+                f"{choices(name, table.columns)}"
+            )
+
+
+def _labels_there(spec: TaskSpec, table: Table) -> Mapping[str, str]:
+    """The values of the label column, in alphabetical order."""
+    name = spec.columns.get(spec.label or "", spec.label or "")
+    found: set[str] = set()
+    for row in table:
+        found.add(label_key(column(row, name)))
+        if len(found) > MOST_LABELS:
+            raise DataError(
+                f"task {spec.name}: the column {name} holds more than {MOST_LABELS} different values, so they are no "
+                "labels; name another column in label, or write completion instead"
+            )
+    if "" in found:
+        raise DataError(f"task {spec.name}: the column {name} is empty in some rows; fill it in, or name labels")
+    return {value: value for value in sorted(found)}
+
+
+def _check_rows(task: DatasetTask, rows: Sequence[Row]) -> None:
+    """Make every example once, so that all bad rows are told together and none stops a training later."""
+    bad, first = 0, ""
+    for index in range(len(rows)):
+        try:
+            task.example(rows[index], index)
+        except DataError as error:
+            bad += 1
+            first = first or str(error)
+    if bad:
+        raise DataError(first if bad == 1 else f"{first} ({bad:,} of {len(rows):,} rows cannot be used)")
+
+
+def _liked(spec: TaskSpec) -> type[DatasetTask]:
+    name = spec.like or ""
+    found = tasks.find(name) if name in tasks.names() else None
+    if found is None or not issubclass(found, DatasetTask):
+        known = [other for other in tasks.names() if not tasks.is_word_task(other) and other != ProseTask.card.name]
+        raise ConfigError(f"task {spec.name} is like {name}, which is no dataset task. {choices(name, known)}")
+    return found
+
+
+class RenamedRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
+    """Rows with further names for some of their columns."""
+
+    def __init__(self, rows: Sequence[Row], renamed: Mapping[str, str]) -> None:
+        self.rows = rows
+        self.renamed = renamed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:  # type: ignore[override]
+        row = self.rows[index]
+        named = {wanted: column(row, there) for wanted, there in self.renamed.items()}
+        return FileRow({**row, **named}, place_of(row, index))
+
+
+def _like(spec: TaskSpec) -> DatasetTask:
+    base = _liked(spec)
+    files = _files(spec)
+    table = files.table()
+    there = {*table.columns, *spec.columns}
+    missing = [name for name in base.source.columns if name not in there]
+    if missing and not (base.original and there.issuperset(base.original)):
+        raise DataError(
+            f"task {spec.name} is like {spec.like}, which reads {', '.join(base.source.columns)}, but "
+            f"{table.words.partition(':')[0]} has {', '.join(table.columns)}; name the one for {missing[0]} in columns"
+        )
+
+    @cache
+    def rows(part: str) -> Sequence[Row]:
+        return RenamedRows(files(part), spec.columns) if spec.columns else files(part)
+
+    made = make_like(base, rows, spec.name, table.words, _size(spec, files))
+    for part in _parts(spec):
+        _check_rows(made, made.rows(part))
+    return made
+
+
+class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
+    """The answers of rows, one after the other; each takes 16 bytes of memory.
+
+    Args:
+        rows: the rows.
+        shape: what a row looks like.
+        renamed: wanted names with the columns that hold them.
+    """
+
+    def __init__(self, rows: Sequence[Row], shape: Shape, renamed: Mapping[str, str]) -> None:
+        self.rows = rows
+        self.shape = shape
+        self.renamed = renamed
+        self.places, self.numbers = array("q"), array("q")
+        for place in range(len(rows)):
+            for number in range(len(turns(rows[place], shape, renamed))):
+                self.places.append(place)
+                self.numbers.append(number)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Row:  # type: ignore[override]
+        place, number = self.places[index], self.numbers[index]
+        row = self.rows[place]
+        turn = turns(row, self.shape, self.renamed)[number]
+        values = {
+            "prompt": turn.prompt,
+            "answer": turn.answer,
+            "reasoning": turn.reasoning,
+            "history": turn.history,
+            "conversation": place,
+            "turn": number,
+        }
+        return FileRow(values, place_of(row, place))
+
+
+def _by_shape(spec: TaskSpec) -> DatasetTask:
+    files = _files(spec)
+    table = files.table()
+    if spec.format == "auto" or spec.format == "columns":
+        shape, found = recognise(table.columns, spec.columns, spec.name), "Recognised "
+    else:
+        shape, found = spec.format, "Given as "
+
+    @cache
+    def rows(part: str) -> Sequence[Row]:
+        return TurnRows(files(part), shape, spec.columns)
+
+    kind: Kind = "corpus" if shape == "text" else "answer"
+    summary = f"{found}{told(shape, table.columns, spec.columns)}."
+    card = TaskCard(spec.name, summary, "", "that of the files", table.words, kind, _size(spec, rows))
+    return make(OwnTurns, rows, spec, card)

@@ -1,0 +1,289 @@
+"""Tasks without code: a recipe says how the columns of a row become a prompt and an answer.
+
+One row: whatever the files hold. Licence: that of the files. Split: two files, or a share of one by hash of the prompt.
+Metric: as the recipe says; accuracy with labels and exact match without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from string import Formatter
+from typing import Any, Literal
+
+from graft import errors
+from graft.tasks.answers.numbers import score_number
+from graft.tasks.answers.spans import score_span
+from graft.tasks.base import TaskCard
+from graft.tasks.dataset import HELD_OUT_SHARE, DatasetTask, Row, Rows
+from graft.tasks.labels import LabelTask, digest, length_bucket
+from graft.types import Example, Message, Score
+
+Metric = Literal["auto", "accuracy", "macro_f1", "mcc", "exact", "f1", "number", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """What a recipe says about a task of its own; the fields are those of `graft.config.schema.TaskSection`."""
+
+    name: str
+    like: str | None = None
+    train: Path | None = None
+    eval: Path | None = None
+    held_out: float = HELD_OUT_SHARE
+    format: Literal["auto", "columns", "completion", "alpaca", "sharegpt", "messages", "text"] = "auto"
+    unit: Literal["auto", "file", "paragraph", "line"] = "auto"
+    header: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
+    prompt: str | None = None
+    label: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    completion: str | None = None
+    metric: Metric = "auto"
+
+
+def place_of(row: Row, index: int | None = None) -> str:
+    """Where a row stands, for people."""
+    return getattr(row, "place", None) or ("the row" if index is None else f"row {index + 1}")
+
+
+def column(row: Row, name: str) -> Any:
+    """The value of a column; ``doc.title`` is the entry ``title`` of the object in the column ``doc``.
+
+    Raises:
+        DataError: the row has no such column.
+    """
+    if name in row:
+        return row[name]
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise errors.DataError(f"{place_of(row)}: there is no column {name}. {errors.choices(name, row)}")
+        value = value[part]
+    return value
+
+
+class Template:
+    """Text with columns in braces; ``{{`` and ``}}`` are braces themselves.
+
+    Args:
+        text: such as ``"{title}: {body}"``.
+        columns: names that the text uses, each with the column that holds it.
+        where: what the text is, for errors.
+
+    Raises:
+        ConfigError: a brace is not closed, or holds no plain name.
+    """
+
+    def __init__(self, text: str, columns: Mapping[str, str], where: str) -> None:
+        try:
+            parts = list(Formatter().parse(text))
+        except ValueError as error:
+            raise errors.ConfigError(f"{where} is {text!r:.80}: {error}; write a brace itself twice") from None
+        if any(name == "" or spec or conversion for _, name, spec, conversion in parts):
+            raise errors.ConfigError(
+                f"{where} is {text!r:.80}, but braces hold the name of a column and nothing else; write a brace itself "
+                "twice"
+            )
+        self.where = where
+        self.parts = [(literal, None if name is None else columns.get(name, name)) for literal, name, _, _ in parts]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are used, once each."""
+        return tuple(dict.fromkeys(name for _, name in self.parts if name is not None))
+
+    def fill(self, row: Row) -> str:
+        """The text for one row; a list is written as lines, an empty cell as nothing.
+
+        Raises:
+            DataError: a column is missing or holds an object.
+        """
+        return "".join(
+            literal if name is None else literal + self._text(row, name, column(row, name))
+            for literal, name in self.parts
+        )
+
+    def _text(self, row: Row, name: str, value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return "\n".join(self._text(row, name, entry) for entry in value)
+        if isinstance(value, Mapping):
+            raise errors.DataError(
+                f"{place_of(row)}: {self.where} uses {name}, which holds an object with {', '.join(map(str, value))}; "
+                f"name one entry of it, such as {name}.{next(iter(value), 'x')}"
+            )
+        return "" if value is None else str(value)
+
+
+def label_key(value: Any) -> str:
+    """A label as the recipe writes it: 1, 1.0 and "1" are one label, and so are true and "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+class OwnLabels(LabelTask):
+    """A classification: the answer is one of a closed set of labels.
+
+    Args:
+        rows: gives the rows of ``train`` and ``eval``.
+        spec: what the recipe says; it has a prompt and a label.
+
+    Raises:
+        ConfigError: the prompt is no template.
+    """
+
+    def __init__(self, rows: Rows, spec: TaskSpec) -> None:
+        super().__init__(rows)
+        self.spec = spec
+        self.prompt = Template(spec.prompt or "", spec.columns, f"task {spec.name}: prompt")
+        self.column = spec.columns.get(spec.label or "", spec.label or "")
+        self.words = {label_key(key): word for key, word in spec.labels.items()}
+        # YAML writes a truth in several ways, and a file in others
+        self.words |= {key.lower(): word for key, word in self.words.items() if key.lower() in ("true", "false")}
+
+    def example(self, row: Row, index: int) -> Example:
+        """The prompt and the label's word.
+
+        Raises:
+            DataError: a column is missing, or the label is not in the set.
+        """
+        value = column(row, self.column)
+        key = label_key(value)
+        word = self.words.get(key) or self.words.get(key.lower() if key in ("True", "False", "TRUE", "FALSE") else key)
+        if word is None:
+            raise errors.DataError(
+                f"task {self.spec.name}: {place_of(row, index)}: {self.column} is {value!r:.60}, which is no label. "
+                f"{errors.choices(key, self.words)}"
+            )
+        prompt = self.prompt.fill(row)
+        return Example(
+            id=f"{self.card.name}/{index}",
+            task=self.card.name,
+            prompt=prompt,
+            gold=word,
+            cluster=digest(prompt),
+            strata={"length": length_bucket(prompt)},
+            options=self.labels,
+        )
+
+
+class OwnAnswers(DatasetTask):
+    """Base of the tasks of a recipe whose answer is free text.
+
+    Args:
+        rows: gives the rows of ``train`` and ``eval``.
+        spec: what the recipe says.
+    """
+
+    def __init__(self, rows: Rows, spec: TaskSpec) -> None:
+        super().__init__(rows)
+        self.spec = spec
+
+    def score(self, example: Example, reply: str) -> Score:
+        """Judge one reply by the metric of the recipe."""
+        if self.spec.metric == "f1":
+            return score_span(example.gold, reply)
+        if self.spec.metric == "number":
+            return score_number(example.gold, reply)
+        return super().score(example, reply)
+
+
+class OwnCompletions(OwnAnswers):
+    """Prompt and answer are both templates.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+
+    def __init__(self, rows: Rows, spec: TaskSpec) -> None:
+        super().__init__(rows, spec)
+        self.prompt = Template(spec.prompt or "", spec.columns, f"task {spec.name}: prompt")
+        self.answer = Template(spec.completion or "", spec.columns, f"task {spec.name}: completion")
+
+    def example(self, row: Row, index: int) -> Example:
+        """Both texts, filled in.
+
+        Raises:
+            DataError: a column is missing, or the answer is empty.
+        """
+        answer = self.answer.fill(row).strip()
+        if not answer:
+            raise errors.DataError(
+                f"task {self.spec.name}: {place_of(row, index)}: the completion is empty, so nothing would be trained; "
+                "fill it in or delete the row"
+            )
+        prompt = self.prompt.fill(row)
+        return Example(f"{self.card.name}/{index}", self.card.name, prompt, answer, cluster=digest(prompt))
+
+
+class OwnTurns(OwnAnswers):
+    """Rows that are answers already: ``prompt``, ``answer``, ``reasoning``, ``history`` and ``conversation``."""
+
+    def example(self, row: Row, index: int) -> Example:
+        """The answer with what was said before it; answers of one conversation are one cluster."""
+        history: tuple[Message, ...] = row["history"]
+        cluster = f"{self.card.name}/{row['conversation']}"
+        return Example(
+            id=f"{cluster}/{row['turn']}" if row["prompt"] is not None else cluster,
+            task=self.card.name,
+            prompt=row["prompt"],
+            gold=row["answer"],
+            cluster=cluster,
+            reasoning=row["reasoning"],
+            history=history,
+        )
+
+
+Own = OwnLabels | OwnCompletions | OwnTurns
+
+_METRICS = {"exact": "strict", "number": "lenient"}
+"""Fields of `Score` that the metrics of a recipe stand for, where the names differ."""
+
+
+def make(base: type[Own], rows: Rows, spec: TaskSpec, card: TaskCard) -> Own:
+    """A task of one of these classes under a card of its own.
+
+    Args:
+        base: `OwnLabels`, `OwnCompletions` or `OwnTurns`.
+        rows: gives the rows.
+        spec: what the recipe says.
+        card: what ``graft tasks`` shows; its metric is replaced by that of the recipe.
+    """
+    usual = {"classification": "accuracy", "corpus": "none"}.get(card.kind, "exact")
+    metric = usual if spec.metric == "auto" else spec.metric
+    card = replace(card, metric=_METRICS.get(metric, metric))
+    labels = tuple(dict.fromkeys(spec.labels.values()))
+    made: Own = type(base.__name__, (base,), {"card": card, "labels": labels})(rows, spec)
+    return made
+
+
+def make_like(base: type[DatasetTask], rows: Rows, name: str, source: str, size: str) -> DatasetTask:
+    """A dataset task over rows of one's own, under a name of one's own.
+
+    Args:
+        base: the class of the dataset task.
+        rows: rows with the columns of that dataset.
+        name: the new task's name.
+        source: the files, for people.
+        size: number of rows by split, for people.
+    """
+    old = base.card.name
+    card = replace(
+        base.card, name=name, summary=f"As {old}: {base.card.summary}", licence="that of the files", source=source,
+        size=size, label="",
+    )  # fmt: skip
+
+    def example(self: DatasetTask, row: Row, index: int) -> Example | None:
+        found = base.example(self, row, index)
+        if found is None:
+            return None
+        own = found.id.removeprefix(f"{old}/").removeprefix(f"{name}/")  # by class or card, as the task names its rows
+        return replace(found, task=name, id=f"{name}/{own}")
+
+    made: DatasetTask = type(base.__name__, (base,), {"card": card, "example": example})(rows)
+    return made

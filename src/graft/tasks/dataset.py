@@ -1,0 +1,118 @@
+"""The base of tasks whose rows come from a dataset: rows in, examples out.
+
+A dataset task says where its rows lie and how one row becomes an example. It never reads them itself: whoever loads the
+task hands it the rows, from the hub or from local files of the same columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any, ClassVar
+
+from graft import errors
+from graft.tasks.base import Split, Task
+from graft.types import Example, Score
+
+Row = Mapping[str, Any]
+"""One row of a dataset by column name."""
+
+Rows = Callable[[str], Sequence[Row]]
+"""Gives the rows of a part, ``train`` or ``eval``; reads them when first asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """Where a dataset lies on a hub.
+
+    Attributes:
+        repo: ``owner/name``.
+        config: name of the configuration; ``None`` for the only one.
+        train: hub split that is trained on.
+        eval: hub split that is scored; ``None`` when there is none, and a share of `train` is held out instead.
+        columns: columns that the task reads, first the one by whose content rows are held out.
+        converted: read from the hub's own Parquet conversion, because the dataset is a script.
+        gated: the owner has to be asked for access first.
+        revision: branch, tag or commit.
+    """
+
+    repo: str
+    config: str | None = None
+    train: str = "train"
+    eval: str | None = None
+    columns: tuple[str, ...] = ()
+    converted: bool = False
+    gated: bool = False
+    revision: str | None = None
+
+
+HELD_OUT_SHARE = 0.1
+"""Share of the rows that is held out where a dataset has no split of its own for it."""
+
+
+class DatasetTask(Task):
+    """A task whose every item is one row of a dataset.
+
+    Args:
+        rows: gives the rows of ``train`` and ``eval``.
+    """
+
+    source: ClassVar[HubSource]
+    labels: ClassVar[tuple[str, ...]] = ()
+    """The closed set of answers of a classification, in the field's order."""
+
+    original: ClassVar[tuple[str, ...]] = ()
+    """Columns of the makers' own release, where the task reads its rows too and they are not those of the hub."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    @abstractmethod
+    def example(self, row: Row, index: int) -> Example | None:
+        """Make the example of one row; ``None`` leaves the row out (an unlabelled one).
+
+        Args:
+            row: the row.
+            index: its place in its part, for the example's id.
+
+        Raises:
+            DataError: the row breaks the dataset's rules, such as a label that is not in the set.
+        """
+
+    def examples(self, split: Split, *, limit: int | None, seed: int) -> Iterator[Example]:
+        """Yield the examples of a split in a seeded order; training goes round again when `limit` exceeds the rows.
+
+        Raises:
+            DataError: the split has no rows.
+        """
+        rows = self.rows("eval" if split == "eval" else "train")
+        if not len(rows):
+            raise errors.DataError(f"task {self.card.name}: the {split} split has no rows; check its source")
+        rounds = count() if split == "train" and limit is not None else range(1)
+        return islice((example for number in rounds for example in self._round(rows, split, seed, number)), limit)
+
+    def _round(self, rows: Sequence[Row], split: Split, seed: int, number: int) -> Iterator[Example]:
+        order = random.Random(f"{self.card.name}/{split}/{seed}/{number}").sample(range(len(rows)), len(rows))
+        return (example for index in order if (example := self.example(rows[index], index)) is not None)
+
+    def score(self, example: Example, reply: str) -> Score:
+        """Exact match; lenient forgives case, surrounding white space and a full stop at the end."""
+        strict = reply.strip() == example.gold
+        answer = reply.strip().rstrip(".").strip().lower()
+        right = answer == example.gold.strip().rstrip(".").lower()
+        return Score(strict=strict, lenient=strict or right, parsed=bool(answer), answer=answer or None)
+
+
+def is_held_out(text: str, share: float = HELD_OUT_SHARE) -> bool:
+    """Whether a row is held out, decided by its text alone, so that equal rows are never on both sides.
+
+    Args:
+        text: what identifies the row.
+        share: probability of being held out, in (0, 1).
+    """
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64

@@ -1,0 +1,240 @@
+"""Bases of the tasks whose answer is one of a few given texts: a label, a letter or an option.
+
+All classification is the generation of a label. A reply is right as it stands when it is the label and nothing more;
+leniently, when exactly one of the labels stands in it and it is the right one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from graft.errors import DataError
+from graft.tasks.dataset import DatasetTask, Row
+from graft.types import Example, Score, Stratum
+
+LETTERS = "ABCDEFGHIJ"
+"""The names of up to ten options."""
+
+UNLABELLED = (None, "", -1, "-1")
+"""What stands in the label column of rows whose label is not published."""
+
+_ANSWER_IS = re.compile(r"\b(?:answer|choice|option)(?:\s+is\b|\s*:)[\s:(*\[]{0,4}([A-J])(?![\w'’])", re.IGNORECASE)
+_LETTER_ALONE = re.compile(r"\W*([A-Ja-j])\W*")
+_LETTER_FIRST = re.compile(r"[(\[*]*([A-J])[.):\]*]")
+_LETTER = re.compile(r"(?<![\w'’])([A-J])(?![\w'’])(?! [a-z])")
+_WORDS = ((16, "1–16 words"), (64, "17–64 words"), (256, "65–256 words"))
+
+
+class LabelTask(DatasetTask):
+    """A task with a closed set of answers, of which every example carries its own in `Example.options`."""
+
+    def parse(self, reply: str, options: Sequence[str]) -> str | None:
+        """The one answer that a reply gives, or ``None`` when it gives none or several."""
+        return find_label(reply, options)
+
+    def score(self, example: Example, reply: str) -> Score:
+        """Judge a reply: the label alone, or leniently the only label in it."""
+        answer = self.parse(reply, example.options)
+        strict = reply.strip() == example.gold
+        return Score(strict=strict, lenient=strict or answer == example.gold, parsed=answer is not None, answer=answer)
+
+    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Accuracy of always giving these examples' most frequent answer, and of guessing evenly."""
+        if not examples:
+            return {}
+        _, most = Counter(example.gold for example in examples).most_common(1)[0]
+        guess = sum(1 / len(example.options) for example in examples)
+        return {"majority": most / len(examples), "uniform": guess / len(examples)}
+
+    def make(
+        self, row: Row, index: int, *, prompt: str, gold: str, options: Sequence[str], strata: Mapping[str, Stratum]
+    ) -> Example:
+        """An example whose cluster is the content of the row's first column, so that repeated texts stay together."""
+        return Example(
+            id=f"{self.card.name}/{index}",
+            task=self.card.name,
+            prompt=prompt,
+            gold=gold,
+            cluster=digest(row[self.source.columns[0]]),
+            strata=strata,
+            options=tuple(options),
+        )
+
+    def cell(self, row: Row, index: int, column: str) -> Any:
+        """One cell of a row.
+
+        Raises:
+            DataError: the row has no such column.
+        """
+        if column not in row:
+            raise DataError(f"{self.where(index)}: column {column!r} is missing; it has {', '.join(row)}")
+        return row[column]
+
+    def where(self, index: int) -> str:
+        """The row, for the beginning of a message."""
+        return f"task {self.card.name}, row {index}"
+
+
+class ClassificationTask(LabelTask):
+    """One closed set of labels for all rows.
+
+    A subclass states `labels` in the order of their numbers and a `template` with the columns in braces.
+    """
+
+    template: ClassVar[str]
+    label_column: ClassVar[str] = "label"
+
+    def example(self, row: Row, index: int) -> Example | None:
+        """Fill the template; a row without a label is left out.
+
+        Raises:
+            DataError: the label is not in the set, or a column is missing.
+        """
+        gold = self.label(row, index)
+        if gold is None:
+            return None
+        cells = {name: self.cell(row, index, name) for name in _fields(self.template)}
+        strata = {"length": length_bucket(" ".join(map(str, cells.values())))}
+        return self.make(
+            row, index, prompt=self.template.format_map(cells), gold=gold, options=self.labels, strata=strata
+        )
+
+    def label(self, row: Row, index: int) -> str | None:
+        """The label of a row, given as its number or its name; ``None`` for a row whose label is not published.
+
+        Raises:
+            DataError: it is neither.
+        """
+        value = self.cell(row, index, self.label_column)
+        if value in UNLABELLED:
+            return None
+        text = str(value).strip()
+        if text.isdecimal() and int(text) < len(self.labels):
+            return self.labels[int(text)]
+        named = next((label for label in self.labels if label.lower() == text.lower()), None)
+        if named is None:
+            known = ", ".join(f"{number} ({label})" for number, label in enumerate(self.labels))
+            raise DataError(f"{self.where(index)}: label {value!r} is unknown; known: {known}")
+        return named
+
+
+class OptionsTask(LabelTask):
+    """Prompt, answers and the right one's place all stand in the row: ``input``, ``options``, ``gold_index``."""
+
+    def example(self, row: Row, index: int) -> Example | None:
+        """Take the row as it is.
+
+        Raises:
+            DataError: a column is missing, or `gold_index` is not the place of an option.
+        """
+        options = [str(option).strip() for option in self.cell(row, index, "options")]
+        gold = right_option(self.where(index), options, self.cell(row, index, "gold_index"))
+        prompt = str(self.cell(row, index, "input"))
+        return self.make(row, index, prompt=prompt, gold=gold, options=options, strata=self.strata(row))
+
+    def strata(self, row: Row) -> Mapping[str, Stratum]:
+        """Properties of the row by which results are broken down."""
+        return {"length": length_bucket(str(row["input"]))}
+
+
+class ChoiceTask(LabelTask):
+    """Multiple choice: every row has a question and two to ten options of its own, and a letter is the answer."""
+
+    subject_column: ClassVar[str]
+    options_column: ClassVar[str]
+    answer_column: ClassVar[str]
+
+    def example(self, row: Row, index: int) -> Example | None:
+        """Put the options under the question, a letter before each; a row with one option only is left out.
+
+        Raises:
+            DataError: a column is missing, there are no options or more than ten, or the answer is not the place of
+                one.
+        """
+        options = [str(option).strip() for option in self.cell(row, index, self.options_column)]
+        if len(options) == 1:
+            return None  # nothing to choose; MMLU-Pro has such rows
+        if not 2 <= len(options) <= len(LETTERS):
+            raise DataError(f"{self.where(index)}: expected 2 to {len(LETTERS)} options, but got {len(options)}")
+        letters = tuple(LETTERS[: len(options)])
+        gold = right_option(self.where(index), letters, self.cell(row, index, self.answer_column))
+        subject = str(self.cell(row, index, self.subject_column)).replace("_", " ").strip()
+        question = str(self.cell(row, index, "question")).strip()
+        about = f" about {subject}" if subject else ""
+        listed = "\n".join(f"{letter}. {option}" for letter, option in zip(letters, options, strict=True))
+        prompt = f"Answer this multiple choice question{about} with the letter of the right option.\n\n"
+        prompt += f"Question: {question}\n{listed}\nAnswer:"
+        strata: dict[str, Stratum] = {"subject": subject, "options": len(options)}
+        return self.make(row, index, prompt=prompt, gold=gold, options=letters, strata=strata)
+
+    def parse(self, reply: str, options: Sequence[str]) -> str | None:
+        """The letter that a reply gives."""
+        return find_letter(reply, options)
+
+
+def right_option(where: str, options: Sequence[str], place: Any) -> str:
+    """The option at a place that a row names.
+
+    Raises:
+        DataError: it is not the place of an option.
+    """
+    number = int(place) if str(place).strip().isdecimal() else -1
+    if not 0 <= number < len(options):
+        raise DataError(f"{where}: answer {place!r} is not the place of an option; known: 0 to {len(options) - 1}")
+    return options[number]
+
+
+def find_label(reply: str, labels: Sequence[str]) -> str | None:
+    """The only label that a reply names, whatever its case; ``None`` when it names none or several.
+
+    The longest label that fits counts, so ``mildly positive`` is not ``positive``; ``not equivalent`` is
+    ``not_equivalent`` where that is a label, and names nothing where it is not.
+    """
+    found = {match.group().lower().replace(" ", "_") for match in _pattern(tuple(labels)).finditer(reply)}
+    named = [label for label in labels if label.lower().replace(" ", "_") in found]
+    return named[0] if len(named) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(labels, key=len, reverse=True)
+    texts = "|".join(re.escape(label).replace("_", r"[_ ]").replace(r"\ ", r"[_ ]") for label in longest_first)
+    return re.compile(rf"(?<!\w)(?<!\bnot )(?<!n't )(?:{texts})(?!\w)", re.IGNORECASE)
+
+
+def find_letter(reply: str, letters: Sequence[str]) -> str | None:
+    """The option's letter that a reply gives; ``None`` when it gives none, several, or one that is no option.
+
+    A letter that is the whole reply, that follows ``answer is`` or ``answer:`` (the last of these), or that opens the
+    reply as ``B.`` or ``(B)`` counts before single capitals elsewhere; the article in ``A good guess`` is no letter.
+    """
+    text = reply.strip()
+    if alone := _LETTER_ALONE.fullmatch(text):
+        found = {alone[1].upper()}
+    elif said := [letter for letter in _ANSWER_IS.findall(text) if letter.isupper()]:
+        found = {said[-1]}
+    elif first := _LETTER_FIRST.match(text):
+        found = {first[1]}
+    else:
+        found = set(_LETTER.findall(text))
+    return found.pop() if len(found) == 1 and found <= set(letters) else None
+
+
+def length_bucket(text: str) -> str:
+    """Length of a text in words, as one of four ranges."""
+    words = len(text.split())
+    return next((name for limit, name in _WORDS if words <= limit), "over 256 words")
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits that stand for a cell: equal cells have equal ones."""
+    return hashlib.blake2b(str(value).encode(), digest_size=8).hexdigest()
+
+
+def _fields(template: str) -> list[str]:
+    return re.findall(r"\{(\w+)\}", template)

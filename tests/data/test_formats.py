@@ -1,0 +1,182 @@
+"""Row shapes are recognised by their columns; conversations give one example per answer, with what was said before."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from graft.data.chat import ChatPolicy, render_chat
+from graft.data.formats import recognise, told, turns
+from graft.data.tokens import encode, example_turns, word_pieces
+from graft.data.user_tasks import TaskSpec, load_user_task
+from graft.errors import DataError, ThinkingPolicyError
+from graft.tasks.dataset import DatasetTask
+from graft.types import Example, Message
+
+DATA = os.environ.get("GRAFT_TEST_DATA")
+
+CHAT = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Two and two?"},
+    {"role": "assistant", "content": "<think>\n2+2\n</think>\n\nFour."},
+    {"role": "user", "content": "And three more?"},
+    {"role": "assistant", "content": "Seven."},
+    {"role": "user", "content": "Thanks."},
+]
+
+
+def task(tmp_path: Path, *rows: Any, **spec: Any) -> DatasetTask:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return load_user_task(TaskSpec("mine", train=path, eval=path, **spec))
+
+
+def examples(found: DatasetTask) -> list[Example]:
+    return sorted(found.examples("eval", limit=None, seed=0), key=lambda example: example.id)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (("prompt", "completion"), "prompt and completion: prompt, completion"),
+        (("instruction", "output"), "Alpaca: instruction, output"),
+        (("instruction", "input", "output", "text"), "Alpaca: instruction, output, input"),
+        (("id", "conversations"), "ShareGPT: conversations"),
+        (("messages", "source"), "chat messages: messages"),
+        (("text",), "plain text: text"),
+        (("text", "label", "file"), "plain text: text"),
+    ],
+)
+def test_a_shape_is_recognised_by_its_columns_and_told(columns: tuple[str, ...], words: str) -> None:
+    assert told(recognise(columns, {}, "mine"), columns, {}) == words
+
+
+def test_renamed_columns_count_as_the_wanted_ones() -> None:
+    renamed = {"prompt": "question", "completion": "answer"}
+    shape = recognise(("question", "answer"), renamed, "mine")
+    assert told(shape, ("question", "answer"), renamed) == (
+        "prompt and completion: prompt from question, completion from answer"
+    )
+    assert turns({"question": "Why?", "answer": 42}, shape, renamed)[0].answer == "42"
+    assert recognise(("body",), {"text": "body"}, "mine") == "text"
+
+
+@pytest.mark.parametrize("columns", [("question", "answer"), ("text", "label"), ("instruction",)])
+def test_an_unknown_shape_names_the_columns_and_what_would_be_known(columns: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=rf"task mine: its rows have the columns {', '.join(columns)}, .*Alpaca: "):
+        recognise(columns, {}, "mine")
+
+
+def test_every_shape_becomes_the_same_example(tmp_path: Path) -> None:
+    human = [{"from": "human", "value": "Add.\n\n1 2"}, {"from": "gpt", "value": "3"}]
+    asked = [{"role": "user", "content": "Add.\n\n1 2"}, {"role": "assistant", "content": "3"}]
+    rows = [
+        ({"instruction": "Add.", "input": "1 2", "output": "3"}, "Recognised Alpaca: instruction, output, input."),
+        ({"prompt": "Add.\n\n1 2", "completion": "3"}, "Recognised prompt and completion: prompt, completion."),
+        ({"conversations": human}, "Recognised ShareGPT: conversations."),
+        ({"messages": asked}, "Recognised chat messages: messages."),
+    ]
+    for row, words in rows:
+        found = task(tmp_path, row)
+        assert found.card.summary == words
+        [example] = examples(found)
+        assert (example.prompt, example.gold, example.history) == ("Add.\n\n1 2", "3", ())
+
+
+def test_a_conversation_gives_one_example_per_answer_with_the_turns_before(tmp_path: Path) -> None:
+    first, second = examples(task(tmp_path, {"messages": CHAT}))
+    system = Message("system", "Be kind.")
+    assert (first.prompt, first.gold, first.reasoning, first.history) == ("Two and two?", "Four.", "2+2", (system,))
+    assert (second.prompt, second.gold, second.reasoning) == ("And three more?", "Seven.", None)
+    assert second.history == (system, Message("user", "Two and two?"), Message("assistant", "Four."))
+    assert first.cluster == second.cluster
+    assert first.id != second.id
+
+
+def test_an_opening_greeting_is_history_and_lists_are_the_two_sides_of_a_conversation(tmp_path: Path) -> None:
+    greeted = [{"from": "gpt", "value": "Hi!"}, {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
+    [example] = examples(task(tmp_path, {"conversations": greeted}))
+    assert example.history == (Message("assistant", "Hi!"),)
+    _, second = examples(task(tmp_path, {"prompt": ["a?", "b?"], "completion": ["A", 2], "system": "S"}))
+    assert (second.prompt, second.gold) == ("b?", "2")
+    assert [turn.content for turn in second.history] == ["S", "a?", "A"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"prompt": ["a", "b"], "completion": ["A"]},
+            "prompt holds 2 entries and completion 1, but every prompt needs",
+        ),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "turn 1 is by 'wizard', but a turn is by system, user"),
+        ({"messages": [{"role": "user", "content": None}]}, "turn 1 must hold text, but got None"),
+        ({"messages": "hello"}, "messages must be a list of turns, but got 'hello'"),
+        ({"messages": CHAT[:2]}, "the conversation has no answer after a user turn"),
+        (
+            {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": ""}]},
+            "turn 2 is an empty answer",
+        ),
+        ({"prompt": {"a": 1}, "completion": "x"}, "prompt must hold text, but got {'a': 1}"),
+    ],
+)
+def test_a_row_that_breaks_its_shape_is_named_by_line(tmp_path: Path, row: Any, message: str) -> None:
+    good = {name: value for name, value in {"prompt": "p", "completion": "c"}.items() if name in row}
+    good = good or ({"messages": CHAT} if "messages" in row else {"conversations": CHAT})
+    with pytest.raises(DataError, match=f"rows.jsonl, line 2: {message}"):
+        task(tmp_path, good, row)
+
+
+def test_a_given_format_is_used_whatever_other_columns_there_are(tmp_path: Path) -> None:
+    found = task(tmp_path, {"text": "A passage.", "label": "x"}, format="text")
+    assert (found.card.kind, found.card.metric, found.card.summary) == ("corpus", "none", "Given as plain text: text.")
+    [example] = examples(found)
+    assert (example.prompt, example.gold) == (None, "A passage.")
+
+
+@pytest.fixture(scope="module")
+def qwen3() -> PreTrainedTokenizerBase:
+    from graft.models.loading import load_tokenizer
+
+    if DATA is None:
+        pytest.skip("GRAFT_TEST_DATA names no folder with the tokenizer of Qwen3")
+    return load_tokenizer(str(Path(DATA) / "qwen3_tokenizer"))
+
+
+def test_of_a_conversation_exactly_the_last_answer_is_trained(qwen3: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Golden: what Qwen3's own template writes, and what it asks for when it generates."""
+    turns_only = [{**turn, "content": turn["content"].rpartition("</think>")[2].strip()} for turn in CHAT[:5]]
+    _, second = examples(task(tmp_path, {"messages": CHAT}))
+    [row] = encode(qwen3, [second], max_length=500).rows
+    asked = qwen3.apply_chat_template(turns_only[:4], tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    assert list(row.prompt) == qwen3.encode(asked, add_special_tokens=False)
+    assert qwen3.decode(row.completion) == "Seven.<|im_end|>"
+    whole = qwen3.apply_chat_template(turns_only, tokenize=False, enable_thinking=False)
+    assert qwen3.decode(row.prompt + row.completion) + "\n" == whole
+    assert asked.count("<|im_start|>assistant\n") == 2
+    assert "2+2" not in asked
+
+
+def test_reasoning_is_trained_where_the_policy_opens_it(qwen3: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    first, _ = examples(task(tmp_path, {"messages": CHAT}))
+    [row] = encode(qwen3, [first], max_length=500, policy=ChatPolicy("on")).rows
+    assert qwen3.decode(row.completion) == "<think>\n2+2\n</think>\n\nFour.<|im_end|>"
+    with pytest.raises(ThinkingPolicyError, match=r"carries reasoning, but thinking is off"):
+        encode(qwen3, [first], max_length=500)
+
+
+def test_a_rows_own_system_turn_takes_the_place_of_the_recipes(tokenizer: PreTrainedTokenizerBase) -> None:
+    own = Example("a", "t", "Why?", "So.", history=(Message("system", "Be kind."),))
+    plain = Example("b", "t", "Why?", "So.", cluster="Why")
+    policy = ChatPolicy(system="Be brief.")
+    first, second = encode(tokenizer, [own, plain], max_length=200, policy=policy).rows
+    assert "Be brief." not in tokenizer.decode(first.prompt)
+    assert "Be kind." in tokenizer.decode(first.prompt)
+    assert "Be brief." in tokenizer.decode(second.prompt)
+    assert tokenizer.decode(first.prompt) == render_chat(tokenizer, example_turns(own), policy)
+    assert "".join(word_pieces(tokenizer, [plain], policy)[0]) == "Why"

@@ -1,0 +1,288 @@
+"""Tasks without code, tasks like another one, and tasks of other packages by entry point."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graft import tasks
+from graft.data.user_tasks import TaskSpec, load_user_task, user_tasks
+from graft.errors import ConfigError, DataError
+from graft.tasks.custom import Template, column, label_key
+from graft.tasks.dataset import DatasetTask
+from graft.types import Example
+
+DATA = os.environ.get("GRAFT_TEST_DATA")
+real_data = pytest.mark.skipif(DATA is None, reason="GRAFT_TEST_DATA names no folder of real data")
+
+REVIEWS = "id,body,stars\n1,Wonderful.,1\n2,Awful.,0\n3,Great fun.,1\n"
+ASK = "Good or bad?\n\n{body}\nAnswer:"
+GOOD_BAD = {"0": "bad", "1": "good"}
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    path.write_text(REVIEWS, encoding="utf-8")
+    return path
+
+
+def own(path: Path, **spec: Any) -> DatasetTask:
+    return load_user_task(TaskSpec("mine", train=path, eval=path, **spec))
+
+
+def examples(task: DatasetTask) -> list[Example]:
+    return sorted(task.examples("eval", limit=None, seed=0), key=lambda example: example.id)
+
+
+def test_a_prompt_a_label_and_its_words_make_a_classification(reviews: Path) -> None:
+    task = own(reviews, prompt=ASK, label="stars", labels=GOOD_BAD)
+    first, second, _ = examples(task)
+    assert first.prompt == "Good or bad?\n\nWonderful.\nAnswer:"
+    assert (first.gold, second.gold, first.options) == ("good", "bad", ("bad", "good"))
+    card = task.card
+    assert (card.name, card.kind, card.metric, card.size) == ("mine", "classification", "accuracy", "3 train, 3 eval")
+    assert card.source == "reviews.csv: CSV, UTF-8, 3 rows"
+    assert task.labels == ("bad", "good")
+    assert task.baselines(examples(task))["majority"] == 2 / 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "strict", "lenient", "parsed"),
+    [("good", True, True, True), ("Good.", False, True, True), ("It is good", False, True, True),
+     ("bad", False, False, True), ("good or bad", False, False, False), ("", False, False, False)],
+)  # fmt: skip
+def test_a_reply_to_a_classification_is_judged_by_the_label_it_names(
+    reviews: Path, reply: str, strict: bool, lenient: bool, parsed: bool
+) -> None:
+    task = own(reviews, prompt=ASK, label="stars", labels=GOOD_BAD)
+    score = task.score(examples(task)[0], reply)
+    assert (score.strict, score.lenient, score.parsed) == (strict, lenient, parsed)
+
+
+def test_labels_are_found_in_the_column_when_none_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"t": "x", "y": y}) for y in (True, False, True)), encoding="utf-8")
+    assert own(path, prompt="{t}", label="y").labels == ("false", "true")
+    assert own(path, prompt="{t}", label="y", labels={"True": "yes", "False": "no"}).labels == ("yes", "no")
+    path.write_text("\n".join(json.dumps({"t": "x", "y": y}) for y in range(200)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"the column y holds more than 100 different values, so they are no labels"):
+        own(path, prompt="{t}", label="y")
+
+
+@pytest.mark.parametrize(("value", "key"), [(1, "1"), (1.0, "1"), ("1 ", "1"), (True, "true"), (0.5, "0.5")])
+def test_a_label_is_the_same_whatever_its_type(value: object, key: str) -> None:
+    assert label_key(value) == key
+
+
+def test_an_unknown_label_is_named_with_its_row(reviews: Path) -> None:
+    reviews.write_text(REVIEWS + "4,So so.,2\n5,Hm.,3\n", encoding="utf-8")
+    with pytest.raises(
+        DataError,
+        match=r"task mine: reviews\.csv, line 5: stars is '2', which is no label\. Known: 0, 1\. \(2 of 5 rows cannot",
+    ):
+        own(reviews, prompt=ASK, label="stars", labels=GOOD_BAD)
+
+
+def test_a_missing_column_names_those_that_are_there(reviews: Path) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"task mine: prompt uses \{boddy\}, but reviews\.csv has no such column\. Did you mean 'body'\?",
+    ):
+        own(reviews, prompt="{boddy}", label="stars", labels=GOOD_BAD)
+    with pytest.raises(DataError, match=r"there is no column star\. Did you mean 'stars'\? Known: body, id, stars\."):
+        own(reviews, prompt="{body}", label="star", labels=GOOD_BAD)
+    with pytest.raises(DataError, match=r"task mine: completion uses \{gold\}"):
+        own(reviews, prompt="{body}", completion="{gold}")
+
+
+@pytest.mark.parametrize("text", ["{body", "{}", "{body:>10}", "{body!r}", "body}"])
+def test_a_prompt_that_is_no_template_is_refused(reviews: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"task mine: prompt is "):
+        own(reviews, prompt=text, label="stars", labels=GOOD_BAD)
+
+
+def test_a_template_reads_renamed_nested_and_listed_columns() -> None:
+    row = {"doc": {"title": "T"}, "review body": "B", "lines": ["a", 1], "none": None, "a.b": "dotted"}
+    text = Template("{{x}} {title}|{review body}|{lines}|{none}|{a.b}", {"title": "doc.title"}, "prompt")
+    assert text.fill(row) == "{x} T|B|a\n1||dotted"
+    assert text.columns == ("doc.title", "review body", "lines", "none", "a.b")
+    with pytest.raises(DataError, match=r"prompt uses doc, which holds an object with title; .* such as doc\.title"):
+        Template("{doc}", {}, "prompt").fill(row)
+    with pytest.raises(DataError, match=r"there is no column doc\.titel"):
+        column(row, "doc.titel")
+
+
+@pytest.mark.parametrize(
+    ("metric", "reply", "lenient", "stored"),
+    [("auto", "nine apples", True, "strict"), ("exact", "Nine apples.", True, "strict"),
+     ("f1", "the nine apples", True, "f1"), ("number", "I count 9.0", False, "lenient"), ("none", "", False, "none")],
+)  # fmt: skip
+def test_the_metric_of_a_completion_decides_how_replies_are_judged(
+    tmp_path: Path, metric: str, reply: str, lenient: bool, stored: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": "How many?", "a": ["nine", "apples"]}', encoding="utf-8")
+    task = own(path, prompt="{q}", completion="{a}", metric=metric)
+    [example] = examples(task)
+    assert (example.gold, task.card.metric) == ("nine\napples", stored)
+    spaced = Example("x", "mine", "How many?", "nine apples")
+    assert task.score(spaced, reply).lenient is lenient
+
+
+def test_numbers_are_compared_as_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": "How many?", "a": 9}', encoding="utf-8")
+    task = own(path, prompt="{q}", completion="{a}", metric="number")
+    [example] = examples(task)
+    assert task.score(example, "9.0").lenient
+    assert not task.score(example, "8").lenient
+
+
+def test_an_empty_completion_is_named_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": "x", "a": "y"}\n{"q": "x", "a": null}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: the completion is empty"):
+        own(path, prompt="{q}", completion="{a}")
+
+
+def test_equal_prompts_are_never_on_both_sides_of_a_held_out_share(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,t,y\n" + "".join(f"{n},text {n % 40},{n % 2}\n" for n in range(400)), encoding="utf-8")
+    task = load_user_task(TaskSpec("mine", train=path, held_out=0.3, prompt="{t}", label="y"))
+    train, held = ({e.prompt for e in task.examples(split, limit=None, seed=0)} for split in ("train", "eval"))
+    assert train and held and not train & held
+
+
+def test_a_task_like_another_uses_its_prompt_and_scorer_on_local_rows(tmp_path: Path) -> None:
+    path = tmp_path / "sums.csv"
+    path.write_text('problem,solution\n"One and one?","1+1=2\n#### 2"\n', encoding="utf-8")
+    task = own(path, like="gsm8k", columns={"question": "problem", "answer": "solution"})
+    [example] = examples(task)
+    builtin = tasks.find("gsm8k")
+    assert issubclass(builtin, DatasetTask)
+    twin = builtin(lambda part: [{"question": "One and one?", "answer": "1+1=2\n#### 2"}])
+    [same] = twin.examples("eval", limit=None, seed=0)
+    assert (example.prompt, example.gold) == (same.prompt, same.gold)
+    assert (example.task, example.id, task.card.name) == ("mine", "mine/0", "mine")
+    assert task.score(example, "It is 2.\n#### 2.0").lenient
+    assert builtin.card.name == "gsm8k"
+    with pytest.raises(
+        DataError, match=r"like gsm8k, which reads question, answer, but sums\.csv has problem, solution"
+    ):
+        own(path, like="gsm8k")
+
+
+def test_csv_labels_are_read_by_a_task_that_knows_them_as_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("review,label\nGood.,1\nBad.,0\n", encoding="utf-8")
+    assert [e.gold for e in examples(own(path, like="imdb", columns={"text": "review"}))] == ["positive", "negative"]
+
+
+def test_names_must_be_new_and_differ(reviews: Path) -> None:
+    spec = TaskSpec("mine", train=reviews, eval=reviews, prompt=ASK, label="stars", labels=GOOD_BAD)
+    assert list(user_tasks([spec])) == ["mine"]
+    assert user_tasks([spec])["mine"]().card.name == "mine"
+    with pytest.raises(ConfigError, match=r"data\.tasks names mine more than once"):
+        user_tasks([spec, spec])
+    with pytest.raises(ConfigError, match=r"data\.tasks names imdb, but there is a built-in task of that name"):
+        user_tasks([TaskSpec("imdb", train=reviews)])
+    with pytest.raises(
+        ConfigError, match=r"task mine is like gsm9k, which is no dataset task\. Did you mean 'gsm8k'\?"
+    ):
+        user_tasks([TaskSpec("mine", train=reviews, like="gsm9k")])
+    with pytest.raises(ConfigError, match=r"task mine is like spelling, which is no dataset task"):
+        load_user_task(TaskSpec("mine", train=reviews, like="spelling"))
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with a task, installed the way pip leaves it: a module and a folder of metadata."""
+    (tmp_path / "graft_haiku.py").write_text(
+        """from graft.tasks.base import TaskCard
+from graft.tasks.dataset import DatasetTask, HubSource
+from graft.types import Example
+
+
+class HaikuTask(DatasetTask):
+    card = TaskCard("haiku", "Write a haiku.", "strict", "CC0", "example/haiku", "answer")
+    source = HubSource("example/haiku", columns=("topic", "poem"))
+
+    def example(self, row, index):
+        return Example(f"haiku/{index}", "haiku", f"A haiku about {row['topic']}.", row["poem"])
+
+
+NOT_A_TASK = 3
+""",
+        encoding="utf-8",
+    )
+    folder = tmp_path / "graft_haiku-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: graft-haiku\nVersion: 1.0\n", encoding="utf-8")
+    (folder / "entry_points.txt").write_text(
+        "[graft.tasks]\nhaiku = graft_haiku:HaikuTask\nbroken = graft_haiku:Missing\nodd = graft_haiku:NOT_A_TASK\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    tasks._foreign.cache_clear()
+    yield tmp_path
+    monkeypatch.undo()
+    tasks._foreign.cache_clear()
+
+
+def test_a_task_of_another_package_is_found_by_its_entry_point(distribution: Path) -> None:
+    assert "haiku" in tasks.names()
+    assert tasks.card("haiku").summary == "Write a haiku."
+    path = distribution / "poems.jsonl"
+    path.write_text('{"topic": "frogs", "poem": "Old pond"}', encoding="utf-8")
+    [example] = examples(own(path, like="haiku"))
+    assert (example.prompt, example.gold) == ("A haiku about frogs.", "Old pond")
+    task = tasks.load("haiku", rows=lambda part: [{"topic": "rain", "poem": "Drip"}])
+    assert next(task.examples("train", limit=1, seed=0)).gold == "Drip"
+    with pytest.raises(ConfigError, match=r"there is a built-in task of that name"):
+        user_tasks([TaskSpec("haiku", train=path)])
+
+
+def test_an_entry_point_that_leads_nowhere_says_which_package(distribution: Path) -> None:
+    with pytest.raises(ConfigError, match=r"task broken is brought by graft_haiku, which cannot be used: "):
+        tasks.find("broken")
+    with pytest.raises(ConfigError, match=r"task odd is graft_haiku:NOT_A_TASK, which is no task class"):
+        tasks.find("odd")
+
+
+@real_data
+def test_real_files_become_tasks_with_their_known_balance() -> None:
+    data = Path(DATA or "")
+    tweets = load_user_task(
+        TaskSpec("tweets", train=data / "twitter_fin_sentiment" / "sent_train.csv",
+                 eval=data / "twitter_fin_sentiment" / "sent_valid.csv", like="twitter-financial-sentiment")
+    )  # fmt: skip
+    golds = [example.gold for example in tweets.examples("train", limit=None, seed=0)]
+    assert (golds.count("bearish"), golds.count("bullish"), golds.count("neutral")) == (1442, 1923, 6178)
+    films = load_user_task(
+        TaskSpec("films", train=data / "rt_polarity", unit="line", prompt="{text}\nSentiment:", label="file",
+                 labels={"rt-polarity.neg": "negative", "rt-polarity.pos": "positive"})
+    )  # fmt: skip
+    golds = [e.gold for part in ("train", "eval") for e in films.examples(part, limit=None, seed=0)]
+    assert (golds.count("negative"), golds.count("positive")) == (5331, 5331)
+    cola = load_user_task(
+        TaskSpec("grammar", train=data / "cola" / "in_domain_train.tsv", eval=data / "cola" / "in_domain_dev.tsv",
+                 header=("source", "label", "mark", "sentence"), like="glue/cola")
+    )  # fmt: skip
+    assert sum(1 for _ in cola.examples("train", limit=None, seed=0)) == 8551
+    chat = load_user_task(
+        TaskSpec("report-chat", train=data / "convfinqa" / "convfinqa_dev.json", metric="number", format="completion",
+                 columns={"prompt": "dialogue.conv_questions", "completion": "dialogue.conv_answers"})
+    )  # fmt: skip
+    assert sum(1 for part in ("train", "eval") for _ in chat.examples(part, limit=None, seed=0)) == 1490
+    sums = load_user_task(
+        TaskSpec("sums", train=data / "gsm8k" / "train.jsonl", eval=data / "gsm8k" / "test.jsonl", like="gsm8k")
+    )
+    assert sums.card.size == "7,473 train, 1,319 eval"

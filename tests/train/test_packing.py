@@ -1,0 +1,165 @@
+"""Documents in one row: they never see each other, and the gradient is that of the plain padded batch."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tests.conftest import toy_model
+
+from graft.models.adapters import add_lora
+from graft.models.attention import (
+    Documents,
+    _by_group,
+    _causal,
+    group_documents,
+    packed_attention,
+    why_not_packed,
+)
+from graft.models.forward import answer_hidden, head_of, pad_rows, padded_batch
+from graft.train.layout import Layout
+from graft.train.loss import head_loss
+from graft.types import TokenRow
+
+PAD = 4090
+ARCHITECTURES = ("qwen3", "llama", "gpt2", "qwen3-moe")
+
+
+def some_rows(count: int, seed: int = 0) -> list[TokenRow]:
+    rng = random.Random(seed)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(4000) for _ in range(rng.randint(low, high)))
+
+    return [TokenRow(ids(0 if index % 5 == 0 else 3, 25), (*ids(1, 9), 4093)) for index in range(count)]
+
+
+def model(architecture: str, kind: str = "full") -> torch.nn.Module:
+    toy = toy_model(architecture)
+    if kind == "full":
+        return toy
+    adapted = add_lora(toy, r=4, alpha=8, dropout=0.0, targets="all-linear", seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)  # as after some training; zero factors would hide errors
+    return adapted
+
+
+def plain_gradients(model: torch.nn.Module, rows: list[TokenRow]) -> dict[str, torch.Tensor]:
+    """The textbook way: one padded batch with an attention mask, full logits, mean loss over the trained tokens."""
+    ids_BT, labels_BT = pad_rows(rows, PAD)
+    mask_BT = torch.tensor([[1] * len(row) + [0] * (ids_BT.shape[1] - len(row)) for row in rows])
+    logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT).logits
+    torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten()).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def laid_out_gradients(
+    model: torch.nn.Module, rows: list[TokenRow], layout: Layout, budget: int
+) -> dict[str, torch.Tensor]:
+    trained = sum(len(row.completion) - (not row.prompt) for row in rows)
+    with packed_attention(model):
+        for batch in layout.micro_batches(rows, budget):
+            loss, _ = head_loss(head_of(model), answer_hidden(model, batch), batch.targets_N)
+            (loss / trained).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_packing_never_changes_the_gradient(architecture: str, kind: str, fixed: bool) -> None:
+    rows = some_rows(14)
+    plain = plain_gradients(model(architecture, kind), rows)
+    layout = Layout("packed", PAD, fixed=fixed, longest=max(map(len, rows)), step_rows=len(rows))
+    for budget in (1, 70, 10_000):
+        ours = laid_out_gradients(model(architecture, kind), rows, layout, budget)
+        assert plain.keys() == ours.keys()
+        for name, gradient in plain.items():
+            error = (gradient - ours[name]).norm() / gradient.norm().clamp_min(1e-12)
+            assert error <= 1e-5, (budget, name)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_documents_never_see_each_other(architecture: str) -> None:
+    toy = model(architecture)
+    rows = some_rows(4)
+    other = [rows[0], TokenRow(rows[1].prompt, tuple(4001 + token % 80 for token in rows[1].completion)), *rows[2:]]
+    layout = Layout("packed", PAD)
+    with torch.no_grad(), packed_attention(toy):
+        (before,), (after,) = (layout.micro_batches(each, 1000) for each in (rows, other))
+        hidden = [toy.base_model(input_ids=b.ids_BT, position_ids=b.positions_BT, use_cache=False,
+                                 **b.documents.arguments()).last_hidden_state[0] for b in (before, after)]  # fmt: skip
+    touched = (before.ids_BT != after.ids_BT)[0]
+    borders = before.documents.borders.tolist()
+    (changed,) = {i for i in range(4) if touched[borders[i] : borders[i + 1]].any()}
+    own = torch.zeros_like(touched)
+    own[borders[changed] : borders[changed + 1]] = True
+    assert (hidden[0] - hidden[1])[~own].abs().max() <= 1e-6
+    assert (hidden[0] - hidden[1])[own].abs().max() > 1e-3
+
+
+def test_positions_restart_and_only_answers_are_trained() -> None:
+    rows = [TokenRow((5, 6, 7), (8, 4093)), TokenRow((), (1, 2, 4093))]
+    (batch,) = Layout("packed", PAD).micro_batches(rows, 100)
+    assert batch.ids_BT.tolist() == [[5, 6, 7, 8, 4093, 1, 2, 4093]]
+    assert batch.positions_BT is not None
+    assert batch.positions_BT.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
+    assert batch.where_N.tolist() == [2, 3, 5, 6]
+    assert batch.targets_N.tolist() == [8, 4093, 2, 4093]  # the end of each turn among them
+    assert batch.documents is not None
+    assert batch.documents.borders.tolist() == [0, 5, 8]
+
+
+def test_packed_and_padded_batches_train_the_same_tokens() -> None:
+    rows = some_rows(9)
+    ordered = sorted(rows, key=len, reverse=True)
+    (packed,) = Layout("packed", PAD).micro_batches(rows, 10_000)
+    assert packed.targets_N.tolist() == padded_batch(ordered, PAD).targets_N.tolist()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_known_architectures_are_found_to_pack(architecture: str) -> None:
+    assert why_not_packed(model(architecture, "lora")) is None
+
+
+def test_what_sees_its_neighbours_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Documents, "arguments", lambda self: {})  # an architecture that loses the borders on the way
+    toy = model("qwen3").train()
+    assert "changes a document" in (why_not_packed(toy) or "")
+    assert toy.training
+    assert toy.config._attn_implementation == "eager"
+
+
+def test_a_window_shorter_than_a_document_is_refused_and_a_longer_one_is_not() -> None:
+    from transformers import AutoModelForCausalLM, MistralConfig
+
+    def windowed(window: int) -> torch.nn.Module:
+        config = MistralConfig(vocab_size=100, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                               num_attention_heads=4, num_key_value_heads=2, sliding_window=window)  # fmt: skip
+        return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+
+    assert why_not_packed(windowed(64)) is None
+    assert "sliding window of 3 tokens" in (why_not_packed(windowed(3)) or "")
+
+
+def test_an_encoder_decoder_does_not_pack() -> None:
+    from transformers import AutoModelForSeq2SeqLM, T5Config
+
+    config = T5Config(vocab_size=64, d_model=16, d_ff=32, d_kv=4, num_layers=1, num_heads=2)
+    assert why_not_packed(AutoModelForSeq2SeqLM.from_config(config)) == "it is an encoder-decoder"
+
+
+def test_groups_of_documents_give_what_each_gives_alone() -> None:
+    torch.manual_seed(0)
+    lengths = [9, 8, 7, 3, 1]
+    states = [torch.randn(1, heads, sum(lengths), 8) for heads in (4, 2, 2)]
+    together = _by_group(group_documents(lengths), states, None, 0.0)
+    start = 0
+    for length in lengths:
+        alone = _causal(*(state[:, :, start : start + length] for state in states), None, 0.0).transpose(1, 2)
+        torch.testing.assert_close(together[:, start : start + length], alone)
+        start += length
