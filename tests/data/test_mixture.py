@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.data.mixture import Mixture, draw_order, mixed_examples
+from graft.data.mixture import Mixture, draw_order
 from graft.errors import DataError
 from graft.tasks.base import Split, Task, TaskCard
 from graft.tasks.corpus import CorpusTask
@@ -73,7 +73,7 @@ def test_chat_rows_and_plain_text_mix_and_a_seed_decides_their_order() -> None:
         (turns("chat", 50), 0.7),
         (Corpus(lambda part: [{"text": f"text {n}"} for n in range(50)]), 0.3),
     ]
-    first, again, other = (list(mixed_examples(sources, count=20, seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (list(Mixture(sources, count=20, seed=seed)) for seed in (0, 0, 1))
     assert first == again
     assert {example.id for example in first} != {example.id for example in other}
     assert [example.task for example in first].count("chat") == 14

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -57,12 +57,6 @@ def draw_order(rates: Sequence[float], count: int) -> list[int]:
         drawn[source] += 1
         heapq.heappush(waiting, (math.ceil((drawn[source] + spare) / shares[source] - _SLACK), source))
     return order
-
-
-def mix(streams: Mapping[str, Iterator[Example]], rates: Sequence[float], count: int) -> Iterator[Example]:
-    """Yield ``count`` examples from the streams in `draw_order`; each stream must be long enough."""
-    sources = list(streams.values())
-    return (next(sources[source]) for source in draw_order(rates, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +152,6 @@ class Mixture:
             self.order = self.order[: ends[first]]
         if not self.order:
             raise DataError(f"task {self.ended_by}: its training rows are none, so nothing can be trained; add rows")
-
-
-def mixed_examples(
-    sources: Sequence[tuple[Task, float]], *, count: int, seed: int, exhausted: Exhausted = "repeat"
-) -> Mixture:
-    """Draw training examples of any tasks at their rates: a `Mixture`, which is iterated and tells what it draws."""
-    return Mixture(sources, count=count, seed=seed, exhausted=exhausted)
 
 
 def pass_size(task: Task, seed: int = 0) -> int:

@@ -73,13 +73,18 @@ def _calibration(run: RunDirectory, recipe: Recipe, branch: Branch) -> dict[str,
     return {task: read_samples(path) for task, path in paths.items() if path.is_file()}
 
 
-def write_results(run: RunDirectory, recipe: Recipe) -> dict[str, Any]:
-    """Write ``results.json``: mean scores by arm, seed, task and split, the trivial baselines, and perplexities."""
-    scored = [branch for branch in branches(recipe) if run.is_done(f"score-{branch.label}")]
+def write_results(run: RunDirectory, recipe: Recipe, items: Records) -> dict[str, Any]:
+    """Write ``results.json``: mean scores by arm, seed, task and split, the trivial baselines, and perplexities.
+
+    Args:
+        run: where it is written.
+        recipe: the run's.
+        items: what `read_records` gave.
+    """
     rows = []
-    for branch, thinks in (way for done in scored for way in ways(recipe, done)):
+    for branch, thinks in (way for done in items for way in ways(recipe, done)):
         for task in item_tasks(run, recipe):
-            records = read_samples(samples_path(run, branch, task))
+            records = items[branch][task] if branch in items else read_samples(samples_path(run, branch, task))
             for split in ("eval", "seen"):
                 chosen = [record for record in records if record["split"] == split]
                 if chosen:
@@ -87,21 +92,25 @@ def write_results(run: RunDirectory, recipe: Recipe) -> dict[str, Any]:
                     means = summarise_thinking(chosen, sampling) if thinks else summarise(chosen)
                     head = {"arm": branch.label, "seed": branch.seed, "task": task, "split": split}
                     rows.append({**head, "sampling": asdict(sampling), **means})
-    fitted = {branch: _calibration(run, recipe, branch) for branch in scored}
-    write_labels(run, read_records(run, recipe), fitted, resamples=recipe.study.resamples)
+    fitted = {branch: _calibration(run, recipe, branch) for branch in items}
+    write_labels(run, items, fitted, resamples=recipe.study.resamples)
     results = {"rows": rows, "baselines": _baselines(run), "corpora": corpora_results(run, recipe)}
     write_json(run.path / "results.json", results)
     return results
 
 
-def write_verdict(run: RunDirectory, recipe: Recipe) -> Verdict:
+def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdict:
     """Write ``verdict.json``: the study's conclusion, what was learned of each trained task, and the strata.
+
+    Args:
+        run: where it is written.
+        recipe: the run's.
+        records: what `read_records` gave.
 
     Returns:
         The study, ``None`` without a scored base and trained arm to compare or anything to transfer to, and the check
         of each trained task that is scored.
     """
-    records = read_records(run, recipe)
     study: Study | None = None
     learned: tuple[TrainedCheck, ...] = ()
     strata: list[StratumRow] = []

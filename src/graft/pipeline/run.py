@@ -21,7 +21,7 @@ from graft.models.hardware import accelerator
 from graft.models.sampling import describe, from_section
 from graft.pipeline.backends import is_remote
 from graft.pipeline.branches import Branch, branches
-from graft.pipeline.conclude import PERCENT, write_results, write_verdict
+from graft.pipeline.conclude import PERCENT, read_records, write_results, write_verdict
 from graft.pipeline.corpora import corpus_sentences
 from graft.pipeline.crew import leading
 from graft.pipeline.grid import Point, grid_points, score_grid
@@ -98,8 +98,9 @@ def report(run: RunDirectory) -> Path:
     recipe = load_recipe(run.recipe).recipe
     with run.hold():
         if any(run.is_done(f"score-{branch.label}") for branch in branches(recipe)):
-            write_results(run, recipe)
-            write_verdict(run, recipe)
+            records = read_records(run, recipe)
+            write_results(run, recipe, records)
+            write_verdict(run, recipe, records)
         if recipe.style.tokens:
             write_separation(run, recipe)
         return write_report(run)
@@ -204,8 +205,9 @@ def _do_branch(
 def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Outcome:
     progress.stage("judge and report")
     with directory.stage("report"):
-        results = write_results(directory, recipe)
-        verdict = write_verdict(directory, recipe)
+        records = read_records(directory, recipe)
+        results = write_results(directory, recipe, records)
+        verdict = write_verdict(directory, recipe, records)
         separation = write_separation(directory, recipe) if recipe.style.tokens else None
         headline = (separation and separation["headline"]) or verdict.headline or _plain_headline(results)
         _write_summary(directory, recipe, headline, _headline_metrics(results))

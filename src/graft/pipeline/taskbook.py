@@ -33,11 +33,13 @@ class TaskBook:
         recipe: names them and what they read.
         words: words of the word tasks; ``None`` when the recipe has no such task.
         built: tasks that were built before; a dataset is read once.
+        hashed: fingerprints that were taken before.
     """
 
     recipe: Recipe
     words: WordSets | None
     built: dict[str, Task] = field(default_factory=dict)
+    hashed: dict[str, str] = field(default_factory=dict)
 
     def load(self, name: str) -> Task:
         """The task of that name.
@@ -80,6 +82,11 @@ class TaskBook:
 
     def fingerprint(self, name: str) -> str:
         """A hash of what a task's training rows are made from: its code and its words, files or dataset."""
+        if name not in self.hashed:  # every branch asks, and a file may be large
+            self.hashed[name] = self._fingerprint(name)
+        return self.hashed[name]
+
+    def _fingerprint(self, name: str) -> str:
         task = self.load(name)
         parts = [*_code(type(task)), self.recipe.model_dump_json(include={"words", "data", "style"})]
         if isinstance(task, WordTask):

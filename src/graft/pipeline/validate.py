@@ -66,8 +66,6 @@ def _check_tasks(recipe: Recipe) -> None:
             tasks.card(name)
     for index, section in enumerate(recipe.data.tasks):
         where = f"data.tasks[{index}]"
-        if section.name in tasks.names():
-            raise ConfigError(f"{where}.name is {section.name!r}, which is the name of a built-in task; choose another")
         check_spec(TaskSpec(**section.model_dump()))
         for key, path in (("train", section.train), ("eval", section.eval)):
             if path is not None and not path.expanduser().exists():
