@@ -21,10 +21,11 @@ from graft.pipeline.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
 from graft.runs.samples import read_samples
+from graft.stats.learned import check_trained
 from graft.stats.plain import to_json
 from graft.stats.strata import by_stratum
 from graft.stats.study import StratumRow, Study, TaskScores, TrainedCheck
-from graft.stats.transfer import check_trained, judge
+from graft.stats.transfer import judge
 
 PERCENT = 100.0
 STRATA_RESAMPLES = 2000

@@ -15,11 +15,11 @@ from graft.errors import ConfigError
 from graft.report.load import EVAL, folder_of, list_samples, read_recipe, read_replies
 from graft.report.numbers import DASH, percent, points_with_interval
 from graft.runs.directory import RunDirectory
+from graft.stats.arms import TRAINED
 from graft.stats.intervals import Interval, percentile_interval, undefined
 from graft.stats.paired import paired_change
 from graft.stats.plain import to_json
 from graft.stats.resampling import encode_clusters, resampled_means
-from graft.stats.study import TRAINED
 
 RESAMPLES = 5000
 """Bootstrap replicates for each interval."""

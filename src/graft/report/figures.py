@@ -16,7 +16,8 @@ from graft.report.load import EVAL, SEEN, RunFiles
 from graft.report.numbers import level, level_order, percent, points
 from graft.report.svg import BAND, FAINT, INK, draw_panel
 from graft.report.tables import find_contrast, judged_task, mean, of_arm, task_arms
-from graft.stats.study import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast, StratumRow
+from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast
+from graft.stats.study import StratumRow
 
 COLOURS = {
     "base": "#7a7f87",

@@ -18,7 +18,7 @@ from graft.report.page import environment
 from graft.report.svg import standalone
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_text
-from graft.stats.study import BASE, TRAINED
+from graft.stats.arms import BASE, TRAINED
 
 
 def write_report(run: RunDirectory | Path | str) -> Path:

@@ -10,7 +10,7 @@ from graft.config.schema import ReportSection
 from graft.report.explain import arm_order, arm_title
 from graft.report.load import Reply, RunFiles, first_seed
 from graft.report.numbers import number
-from graft.stats.study import BASE, TRAINED
+from graft.stats.arms import BASE, TRAINED
 
 OUTCOMES: dict[str, str] = {
     "lost": "Lost: base right, trained wrong",

@@ -21,9 +21,9 @@ from graft.report.numbers import (
     signed,
 )
 from graft.report.tables import Cell, Table, percent_cell
+from graft.stats.arms import BASE, TRAINED
 from graft.stats.intervals import Interval
 from graft.stats.label_study import CHOICE, LabelArm, LabelTask
-from graft.stats.study import BASE, TRAINED
 
 SHOWN = (BASE, TRAINED)
 """Arms with charts and per-class columns."""

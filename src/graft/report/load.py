@@ -23,7 +23,8 @@ from graft.runs.metrics import read_metrics
 from graft.runs.samples import SLASH
 from graft.stats.intervals import Interval
 from graft.stats.label_study import LabelStudy
-from graft.stats.study import StratumRow, Study, TrainedCheck
+from graft.stats.learned import TrainedCheck
+from graft.stats.study import StratumRow, Study
 from graft.types import Sampling
 
 NAN = float("nan")

@@ -9,7 +9,8 @@ from graft.report.explain import arm_order, arm_title
 from graft.report.load import EVAL, NAN, SEEN, ResultRow, RunFiles, ThinkingFacts
 from graft.report.numbers import DASH, level, level_order, number, p_value, percent, points, points_with_interval
 from graft.report.tables import Cell, Table, judged_task, mean, of_arm, percent_cell
-from graft.stats.study import BASE, FORMAT, TRAINED, StratumRow
+from graft.stats.arms import BASE, FORMAT, TRAINED
+from graft.stats.study import StratumRow
 
 
 def scoring_table(files: RunFiles) -> Table:

@@ -20,16 +20,10 @@ from graft.report.numbers import (
     signed,
 )
 from graft.runs.directory import RunDirectory
+from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast
 from graft.stats.intervals import Interval, wilson
-from graft.stats.study import (
-    BASE,
-    FORMAT,
-    TRAINED,
-    ArmAccuracy,
-    Contrast,
-    TargetVerdict,
-    TrainedCheck,
-)
+from graft.stats.learned import TrainedCheck
+from graft.stats.study import TargetVerdict
 
 NO_STUDY = "no verdict was computed for this run"
 

@@ -5,24 +5,17 @@ Proportions throughout (0.02 is two percentage points); undefined numbers are Na
 
 from __future__ import annotations
 
+from graft.stats.arms import ArmAccuracy, Contrast, TaskScores
 from graft.stats.correlation import Association, Correlation, across_runs_correlation, within_word_correlation
 from graft.stats.equivalence import Equivalence, tost
 from graft.stats.intervals import Interval, cluster_bootstrap_mean, wilson
+from graft.stats.learned import TrainedCheck
 from graft.stats.multiplicity import benjamini_hochberg, holm
 from graft.stats.paired import Change, McNemar, hierarchical_bootstrap, mcnemar_exact, paired_change
 from graft.stats.plain import to_json
 from graft.stats.power import mcnemar_sample_size, minimum_detectable_effect
 from graft.stats.strata import by_stratum
-from graft.stats.study import (
-    ArmAccuracy,
-    Contrast,
-    StratumRow,
-    Study,
-    TargetVerdict,
-    TaskScores,
-    TrainedCheck,
-    Verdict,
-)
+from graft.stats.study import StratumRow, Study, TargetVerdict, Verdict
 from graft.stats.transfer import judge
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from graft.errors import DataError
+from graft.stats.arms import BASE, DIRECT, FORMAT, TRAINED, ArmAccuracy, Contrast, TaskScores
 from graft.stats.equivalence import tost
 from graft.stats.intervals import NAN, Interval, percentile_interval, undefined, wilson
 from graft.stats.paired import Change, mcnemar_exact, paired_differences, summarise_change, undefined_change
 from graft.stats.resampling import encode_clusters, resample_seeds, resampled_means
-from graft.stats.study import BASE, DIRECT, TRAINED, ArmAccuracy, Contrast, TaskScores
 
 LEAST_CEILING_GAP = 0.05
 """Gap between base and ceiling below which a share of it means nothing."""
@@ -83,6 +83,14 @@ def resample_arms(scores: TaskScores, rng: np.random.Generator, resamples: int) 
     ends = np.cumsum([len(block) for block in rows.values()])
     parts = np.split(means, ends[:-1], axis=1)
     return Sample(scores.task, rows, dict(zip(rows, parts, strict=True)), codes, count)
+
+
+def missing_arms(sample: Sample, arms: Sequence[str]) -> list[str]:
+    """Which of the arms were not scored, in a reader's words."""
+    if not sample.n_items:
+        return ["no items"]
+    names = {BASE: "the base was not scored", TRAINED: "no trained arm", FORMAT: "no format control"}
+    return [names[arm] for arm in arms if arm not in sample.rows]
 
 
 def accuracies(sample: Sample) -> tuple[ArmAccuracy, ...]:

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graft.errors import DataError
+from graft.stats.arms import BASE, TRAINED, TaskScores
 from graft.stats.contrasts import scored_rows
 from graft.stats.intervals import NAN, undefined
 from graft.stats.multiplicity import benjamini_hochberg
 from graft.stats.paired import paired_change
-from graft.stats.study import BASE, TRAINED, StratumRow, TaskScores
+from graft.stats.study import StratumRow
 
 LEAST_ITEMS = 20
 """Items below which a level gets no interval."""

@@ -27,29 +27,22 @@ import numpy as np
 
 from graft.errors import DataError
 from graft.stats import wording
+from graft.stats.arms import BASE, FORMAT, TRAINED, Contrast, TaskScores
 from graft.stats.contrasts import (
     Sample,
     accuracies,
     measure_contrast,
+    missing_arms,
     no_contrast,
     normalised_transfer,
     resample_arms,
     words_to_decide,
 )
+from graft.stats.headlines import study_headline, target_headline
 from graft.stats.intervals import NAN
+from graft.stats.learned import TrainedCheck, manipulation_check
 from graft.stats.multiplicity import holm
-from graft.stats.study import (
-    BASE,
-    CONFIRMATORY_SEEDS,
-    FORMAT,
-    TRAINED,
-    Contrast,
-    Study,
-    TargetVerdict,
-    TaskScores,
-    TrainedCheck,
-    Verdict,
-)
+from graft.stats.study import CONFIRMATORY_SEEDS, Study, TargetVerdict, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,7 @@ def judge(
     """
     rules = Rules(margin, alpha, resamples, confirmatory_seeds)
     _check(trained_task, targets, rules)
-    trained, trouble = _trained_check(trained_task, rng, rules)
+    trained, trouble = manipulation_check(trained_task, rng=rng, margin=margin, alpha=alpha, resamples=resamples)
     if not audit_ok:
         trouble = [*(f"leak audit: {reason}" for reason in audit_reasons or ["failed"]), *trouble]
     samples = [resample_arms(target, rng, resamples) for target in targets]
@@ -103,24 +96,6 @@ def judge(
         for sample, found, claim, adjusted in zip(samples, contrasts, claims, holm(claims), strict=True)
     )
     return _study(trained_task.task, trained, verdicts, trouble, rules, audit_ok, tuple(audit_reasons))
-
-
-def check_trained(
-    scores: TaskScores, *, rng: np.random.Generator, margin: float = 0.02, alpha: float = 0.05, resamples: int = 10_000
-) -> TrainedCheck | None:
-    """How a trained task changed against the base, and every other arm beside it.
-
-    Args:
-        scores: scores of the task.
-        rng: source of randomness.
-        margin: smallest change worth having, proportion units in (0, 1).
-        alpha: error rate, in (0, 1).
-        resamples: bootstrap replicates.
-
-    Returns:
-        The check; ``None`` when the base or the trained arm was not scored.
-    """
-    return _trained_check(scores, rng, Rules(margin, alpha, resamples, CONFIRMATORY_SEEDS))[0]
 
 
 def _check(trained_task: TaskScores, targets: Sequence[TaskScores], rules: Rules) -> None:
@@ -140,48 +115,17 @@ def _check(trained_task: TaskScores, targets: Sequence[TaskScores], rules: Rules
         )
 
 
-def _trained_check(scores: TaskScores, rng: np.random.Generator, rules: Rules) -> tuple[TrainedCheck | None, list[str]]:
-    """The manipulation check and what it has against the study."""
-    sample = resample_arms(scores, rng, rules.resamples)
-    missing = _missing(sample, (BASE, TRAINED))
-    if missing:
-        return None, [f"trained task {scores.task}: {reason}" for reason in missing]
-    arms = [arm for arm in sample.rows if arm not in (BASE, TRAINED)]
-    contrasts = tuple(
-        measure_contrast(sample, arm, BASE, rng, required=arm == TRAINED, margin=rules.margin, alpha=rules.alpha)
-        for arm in (TRAINED, *arms)
-    )
-    change = contrasts[0].change
-    passed = change.interval.low > 0
-    moved = f"{scores.task} changed by {wording.points(change.estimate)} points ({wording.span(change.interval)})"
-    verb = "improved" if passed else "did not improve"
-    headline = f"The trained task {verb}: {moved}."
-    trouble = [] if passed else [f"the trained task did not improve over the base: {moved}"]
-    found = TrainedCheck(
-        scores.task, passed, headline, sample.n_items, sample.n_clusters, sample.seeds, accuracies(sample), contrasts
-    )
-    return found, trouble
-
-
-def _missing(sample: Sample, arms: Sequence[str]) -> list[str]:
-    """Which of the arms were not scored, in a reader's words."""
-    if not sample.n_items:
-        return ["no items"]
-    names = {BASE: "the base was not scored", TRAINED: "no trained arm", FORMAT: "no format control"}
-    return [names[arm] for arm in arms if arm not in sample.rows]
-
-
 def _contrasts(sample: Sample, rng: np.random.Generator, rules: Rules) -> tuple[Contrast, ...]:
     """The two required contrasts, undefined where an arm is missing, then every other arm against the base."""
     found = []
     for before in (BASE, FORMAT):
-        missing = _missing(sample, (TRAINED, before))
+        missing = missing_arms(sample, (TRAINED, before))
         found.append(
             no_contrast(TRAINED, before, " and ".join(missing), rules.margin)
             if missing
             else measure_contrast(sample, TRAINED, before, rng, required=True, margin=rules.margin, alpha=rules.alpha)
         )
-    if not _missing(sample, (BASE,)):
+    if not missing_arms(sample, (BASE,)):
         found += [
             measure_contrast(sample, arm, BASE, rng, required=False, margin=rules.margin, alpha=rules.alpha)
             for arm in sample.rows
@@ -225,7 +169,7 @@ def _target(
     rules: Rules,
 ) -> TargetVerdict:
     """One target's verdict from its measured contrasts."""
-    against = [*trouble, *_missing(sample, (BASE, TRAINED, FORMAT))]
+    against = [*trouble, *missing_arms(sample, (BASE, TRAINED, FORMAT))]
     required, words, words_reason = contrasts[:2], NAN, "only an inconclusive verdict needs it"
     if against:
         verdict, reason = Verdict.INVALID, "; ".join(against)
@@ -240,7 +184,7 @@ def _target(
         task=sample.task,
         verdict=verdict,
         reason=reason,
-        headline=wording.target_headline(trained, sample.task, verdict, reason, exploratory, sample.seeds),
+        headline=target_headline(trained, sample.task, verdict, reason, exploratory, sample.seeds),
         exploratory=exploratory,
         n_items=sample.n_items,
         n_clusters=sample.n_clusters,
@@ -272,7 +216,7 @@ def _study(
     return Study(
         verdict=verdict,
         reasons=tuple(reasons),
-        headline=wording.study_headline(task, verdict, reasons, targets, wording.label(exploratory, seeds)),
+        headline=study_headline(task, verdict, reasons, targets, wording.label(exploratory, seeds)),
         trained=trained,
         targets=targets,
         margin=rules.margin,

@@ -1,0 +1,80 @@
+"""The arms of a study: their names, their item scores, and what is measured on them.
+
+Accuracies, changes and intervals are proportions (0.02 is two percentage points).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graft.stats.equivalence import Equivalence
+from graft.stats.intervals import Interval
+from graft.stats.paired import Change, McNemar
+
+BASE = "base"
+TRAINED = "trained"
+FORMAT = "format"
+DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScores:
+    """The item scores of one task under every arm, on the same N items in the same order.
+
+    Attributes:
+        task: the task's name as a reader knows it.
+        clusters: (N,) label of each item's resampling unit, for word tasks the word.
+        base: (N,) bool, the untouched model; None when it was not scored.
+        arms: (S, N) bool by arm name, one row per seed: ``trained``, ``format`` and optionally ``shuffled``,
+            ``direct``, ``prompted``. Row s of ``trained`` and of ``format`` belong to the same seed.
+    """
+
+    task: str
+    clusters: NDArray[Any]
+    base: NDArray[np.bool_] | None
+    arms: Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmAccuracy:
+    """How often one arm was right.
+
+    Attributes:
+        arm: ``base`` or the arm's name.
+        accuracy: mean over seeds with a Wilson interval on N items: scoring the same items under more seeds adds no
+            items, so N and not S·N is the sample size.
+        per_seed: one Wilson interval for each seed.
+    """
+
+    arm: str
+    accuracy: Interval
+    per_seed: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The paired change from one arm to another on one task.
+
+    Attributes:
+        after: the arm that is judged.
+        before: the arm it is compared with.
+        required: True when the claim of transfer rests on this contrast, False for a diagnostic.
+        change: estimate, 95% and 90% intervals and p from the hierarchical bootstrap.
+        equivalence: whether the change is shown to lie inside ± margin.
+        mcnemar: the exact test of every seed.
+        smallest_detectable: the change that this many words and seeds detect with 80% power at the study's alpha, from
+            the spread that was seen: (z₁₋α/₂ + z₀.₈) × bootstrap sd. NaN when the spread is undefined.
+    """
+
+    after: str
+    before: str
+    required: bool
+    change: Change
+    equivalence: Equivalence
+    mcnemar: tuple[McNemar, ...]
+    smallest_detectable: float
