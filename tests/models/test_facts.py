@@ -56,8 +56,9 @@ def test_heads_context_and_layers_come_from_the_config(architecture_folder: Fold
     assert (bart.kind, bart.layers) == ("seq2seq", 4)
 
 
-def test_the_size_of_adapters_is_foretold(architecture_folder: Folder) -> None:
-    folder = str(architecture_folder("qwen3"))
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2", "qwen3_moe", "deepseek_v3"])
+def test_the_size_of_adapters_is_foretold(architecture_folder: Folder, architecture: str) -> None:
+    folder = str(architecture_folder(architecture))
     model = add_lora(load_model(folder, device="cpu"), r=4, alpha=8.0, dropout=0.0, targets="all-linear", seed=0)
     assert count_parameters(model)[1] == 4 * model_facts(folder).linear_features
 

@@ -120,7 +120,7 @@ def test_one_call_restores_tokenizer_size_deltas_and_adapter(tmp_path: Path) -> 
 
     tensors = load_file(folder / FILE) | load_file(folder / "adapter_model.safetensors")
     assert {name for name in tensors if "lora_" not in name} == {"delta"}
-    again = load_styled(folder, device="cpu")
+    again = load_styled(folder, load_model(str(base), device="cpu"))
     assert again.tokens == TOKENS
     assert again.tokenizer("<STYLE_VERBOSE>Why?")["input_ids"][0] == ids[1]
     torch.testing.assert_close(logits(again.model, [5, *ids, 7]), logits(model, [5, *ids, 7]))

@@ -125,7 +125,7 @@ def test_a_run_trains_on_a_trimmed_model_and_its_adapter_fits_the_full_one(
     outcome = train(load_recipe(None, (), settings), progress=SilentProgress())
     adapter = next(outcome.run.checkpoints.glob("*/final"))
     out = tmp_path / "restored"
-    assert main(["vocab", "restore", str(adapter), "--out", str(out), "--quiet"]) == 0
+    assert main(["vocab", "restore", str(adapter), "--trimmed", str(trimmed), "--out", str(out), "--quiet"]) == 0
 
     small = load_adapter(load_model(str(trimmed), device="cpu", dtype="float32"), adapter)
     base = load_model(str(mixed_folder), device="cpu", dtype="float32")

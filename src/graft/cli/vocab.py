@@ -109,7 +109,7 @@ def trim_command(
     example="graft vocab restore runs/NAME/checkpoints/trained-seed0/final --out adapter-full",
 )
 @click.argument("adapter", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--trimmed", metavar="FOLDER", type=_FOLDER, help="The trimmed model it was trained on, if it has moved.")
+@click.option("--trimmed", metavar="FOLDER", type=_FOLDER, help="The trimmed model it was trained on.")
 @_out
 @_force
 @click.pass_obj

@@ -6,19 +6,21 @@ on a bfloat16 model nothing is cast up. PEFT alone would keep them in bfloat16 o
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graft import sprout
 from graft.errors import ModelError
 from graft.models.loading import kind_of
+from graft.models.targets import Targets, carriers, find_targets, short_name
+from graft.runs.files import write_json, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-ROUTERS = ("router", "gate", "shared_expert_gate")
-"""Last names of the modules that choose the experts of a mixture."""
 
 
 def add_lora(
@@ -38,14 +40,15 @@ def add_lora(
         model: a model without adapters.
         r: rank, at least 1.
         alpha: the adapters' output is multiplied by alpha / r.
-        dropout: probability in [0, 1) of dropping an adapter's input.
-        targets: module names, or ``all-linear`` for every linear layer but the head and what `linear_layers` leaves.
+        dropout: probability in [0, 1) of dropping an adapter's input; 0 where the experts of a mixture are adapted.
+        targets: names, or ``all-linear``; see `find_targets`.
         seed: seeds the adapters' initial weights.
         rslora: multiply by alpha / √r instead.
-        dora: train the magnitude of each weight's rows beside the direction.
+        dora: train the magnitude of each weight's rows beside the direction; not where experts are adapted.
 
     Raises:
-        ModelError: no module has one of these names, or PEFT cannot adapt one that has.
+        ModelError: a name is not there, PEFT cannot adapt what has it, or what carries an adapter afterwards is not
+            what was asked for.
 
     Source: Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", equation 6; Liu et al.
         2024, "DoRA: Weight-Decomposed Low-Rank Adaptation", equation 5.
@@ -54,49 +57,62 @@ def add_lora(
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
+    found = find_targets(model, targets)
+    _require_plain(model, found, dropout=dropout, dora=dora)
     torch.manual_seed(seed)
-    modules = linear_layers(model) if targets == "all-linear" else [targets] if isinstance(targets, str) else targets
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=list(modules),
+        target_modules=list(found.modules),
+        target_parameters=list(found.parameters) or None,
         task_type="SEQ_2_SEQ_LM" if kind_of(model) == "seq2seq" else "CAUSAL_LM",
         use_rslora=rslora,
         use_dora=dora,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
     )
     try:
-        return keep_masters(get_peft_model(model, config))
+        adapted = keep_masters(get_peft_model(model, config))
     except ValueError as error:
-        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear_layers(model)}))
-        why = "" if "not found" in str(error) else f" and PEFT refuses: {error}"
-        raise ModelError(
-            f"adapter.targets is {targets!r}, but the model's linear layers are named {known}{why}"
-        ) from error
+        raise ModelError(f"adapter.targets is {targets!r}, but PEFT refuses: {error}") from error
+    _require_reached(adapted, found)
+    return adapted
 
 
-def linear_layers(model: PreTrainedModel) -> list[str]:
-    """Names of the linear layers that get adapters, whole or of few bits, in the model's order.
+def _require_plain(model: PreTrainedModel, found: Targets, *, dropout: float, dora: bool) -> None:
+    """Refuse dropout and DoRA where PEFT adapts single tensors.
 
-    Left out are the output head and, in a mixture of experts, its routers: a router that moves re-assigns tokens, and
-    experts that are fused into one tensor are no linear layers; PEFT's ``all-linear`` wraps both and then refuses
-    dropout, DoRA and a bias.
+    Raises:
+        ModelError: it does, and one of them is asked for.
     """
-    import torch
-    from transformers.pytorch_utils import Conv1D
+    setting = f"adapter.dropout is {dropout:g}" if dropout else "adapter.dora is true" if dora else None
+    if setting is None or not found.parameters:
+        return
+    total = sum(weight.numel() for weight in model.parameters())
+    share = sum(model.get_parameter(name).numel() for name in found.parameters) / total
+    others = sorted({short_name(name, found.parameters) for name in found.modules})
+    raise ModelError(
+        f"{setting}, but PEFT can only adapt the experts of {model.config.model_type} without "
+        f"({found.parameters[0]} and {len(found.parameters) - 1} more tensors, {share:.0%} of the weights); set "
+        f"adapter.{'dropout=0' if dropout else 'dora=false'}, or leave them untrained: "
+        f"adapter.targets=[{', '.join(others)}]"
+    )
 
-    from graft.models.facts import expert_counts
 
-    mixture = expert_counts(model.config.to_dict())[0] > 0
-    head = model.get_output_embeddings()
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D)
-        and module is not head
-        and not (mixture and name.rsplit(".", 1)[-1] in ROUTERS)
-    ]
+def _require_reached(model: PreTrainedModel, found: Targets) -> None:
+    """Compare what carries an adapter with what was asked for.
+
+    Raises:
+        ModelError: they differ.
+    """
+    carried = frozenset(carriers(model))
+    missing, extra = sorted(found.weights - carried), sorted(carried - found.weights)
+    if missing or extra:
+        told = f"{len(missing)} have none (first: {missing[0]})" if missing else f"{extra[0]} has one unasked"
+        raise ModelError(
+            f"of the {len(found.weights)} weights of {model.config.model_type} that should get an adapter {told}: PEFT "
+            "takes their names for others; name the layers in adapter.targets by more of their path"
+        )
 
 
 def keep_masters(model: PreTrainedModel) -> PreTrainedModel:
@@ -137,6 +153,39 @@ def master_linear() -> Any:
             return torch.nn.functional.linear(input, self.weight.to(input.dtype), bias)
 
     return MasterLinear
+
+
+def save_adapter(model: PreTrainedModel, folder: Path, **options: Any) -> None:
+    """Save an adapter as PEFT does, but name its base model without a path of this machine; see `portable_name`.
+
+    Args:
+        model: has an adapter.
+        folder: where to.
+        **options: of PEFT's ``save_pretrained``.
+    """
+    model.save_pretrained(folder, **options)
+    place = folder / "adapter_config.json"
+    settings = json.loads(place.read_text(encoding="utf-8"))
+    recorded = str(settings["base_model_name_or_path"])
+    name = portable_name(recorded)
+    write_json(place, {**settings, "base_model_name_or_path": name})
+    card = folder / "README.md"
+    write_text(card, card.read_text(encoding="utf-8").replace(recorded, name))
+
+
+def portable_name(name: str) -> str:
+    """What a model is called on any machine: ``sprout``, its hub id, or the last name of its folder.
+
+    Args:
+        name: what transformers recorded: a hub id or a folder, such as a snapshot in the hub's cache.
+    """
+    path = Path(name)
+    if path == sprout.path():
+        return "sprout"
+    cached = re.search(r"models--([^/\\]+)[/\\]snapshots", name)
+    if cached:
+        return cached[1].replace("--", "/")
+    return path.resolve().name if path.is_dir() or path.is_absolute() else name
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

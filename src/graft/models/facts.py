@@ -13,6 +13,7 @@ from typing import Any
 from graft.errors import ModelError
 from graft.models.loading import auto_class, load_config
 from graft.models.source import Kind, Source, cannot_load, locate, model_kind, read_config, text_config
+from graft.models.targets import expert_tensors, linear_layers
 
 EXPERT_COUNTS = (
     "num_experts",
@@ -49,7 +50,8 @@ class ModelFacts:
         active_parameters: parameters that one token passes; fewer than all only in a mixture of experts.
         embedding_parameters: those of the input and output embeddings.
         linear_parameters: those of the other linear layers, which are what quantising shrinks.
-        linear_features: sum over these layers of inputs and outputs; LoRA of rank r adds r times as many parameters.
+        linear_features: sum of inputs and outputs over all that ``adapter.targets: all-linear`` reaches, each expert
+            counted; LoRA of rank r adds r times as many parameters.
         experts: experts of a layer; 0 for a dense model.
         experts_per_token: experts that a token visits; 0 for a dense model.
         context_length: longest text in tokens; 0 when the config sets no limit.
@@ -169,7 +171,7 @@ def describe(model: Any, config: Mapping[str, Any], kind: Kind) -> ModelFacts:
         active_parameters=total - idle,
         embedding_parameters=sum(embeddings.values()),
         linear_parameters=sum(layer.weight.numel() for layer in linear),
-        linear_features=sum(layer.in_features + layer.out_features for layer in linear),
+        linear_features=_features(model),
         experts=experts,
         experts_per_token=per_token,
         context_length=_first(text, CONTEXTS),
@@ -210,6 +212,12 @@ def forecast_memory(
     state = trainable * (dtype_bytes + 8) + (trainable * dtype_bytes if trainable < facts.parameters else 0)
     layers = facts.layers if trainable else 1
     return MemoryForecast(facts.weight_bytes(dtype_bytes, quantize), state, layers * per_layer)
+
+
+def _features(model: Any) -> int:
+    layers: list[tuple[int, int]] = [model.get_submodule(name).weight.shape for name in linear_layers(model)]
+    experts: list[tuple[int, int, int]] = [model.get_parameter(name).shape for name in expert_tensors(model)]
+    return sum(left + right for left, right in layers) + sum(many * (left + right) for many, left, right in experts)
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:

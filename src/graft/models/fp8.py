@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from graft.errors import ConfigError
+from graft.models.targets import bare_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,8 +71,9 @@ def to_fp8(model: PreTrainedModel) -> int:
     """
     head = model.get_output_embeddings()
     changed = 0
+    adapted = {id(weight) for weight in bare_weights(model)}  # PEFT adds to these weights themselves
     for layer in model.modules():
-        if type(layer) is nn.Linear and layer is not head and _fits(layer):
+        if type(layer) is nn.Linear and layer is not head and id(layer.weight) not in adapted and _fits(layer):
             _store(layer)
             changed += 1
     if not changed:

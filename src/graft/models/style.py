@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import ConfigError, ModelError
-from graft.models.adapters import load_adapter
-from graft.models.loading import load_model
+from graft.models.adapters import load_adapter, save_adapter
 from graft.types import Sampling
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def save_styled(
     from safetensors.torch import save_file
 
     embedding = _bare(model).get_input_embeddings()
-    model.save_pretrained(folder, save_embedding_layers=False)
+    save_adapter(model, folder, save_embedding_layers=False)
     ids = [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]
     facts = {"tokens": list(tokens), "ids": ids, "rows": int(embedding.weight.shape[0]), "vocabulary": len(tokenizer)}
     save_file({"delta": delta_rows(model).detach().cpu().contiguous()}, folder / FILE, {"style": json.dumps(facts)})
@@ -175,30 +174,28 @@ class Styled:
     tokens: tuple[str, ...]
 
 
-def load_styled(folder: Path, base: PreTrainedModel | None = None, **options: Any) -> Styled:
-    """Load a trained model with style tokens: tokenizer, grown embedding, deltas and adapter.
+def load_styled(folder: Path, base: PreTrainedModel) -> Styled:
+    """Make a trained model with style tokens of its base: tokenizer, grown embedding, deltas and adapter.
 
     Args:
         folder: holds the adapter, `FILE` and the tokenizer.
-        base: the untouched model; loaded by the name in the adapter's config when ``None``.
-        **options: how to load it then, as for `graft.models.loading.load_model`.
+        base: the untouched model.
 
     Raises:
         ModelError: files are missing or damaged, or tokenizer, deltas and model do not belong together.
     """
     delta_KD, facts = _read(folder)
-    name = str(base.name_or_path) if base is not None else _base_name(folder)
+    name = str(base.name_or_path)
     tokenizer = _tokenizer(folder, name, facts)
-    model = base if base is not None else load_model(name, **options)
-    embedding = model.get_input_embeddings().weight
+    embedding = base.get_input_embeddings().weight
     if max(embedding.shape[0], facts["vocabulary"]) != facts["rows"] or embedding.shape[1] != delta_KD.shape[1]:
         raise ModelError(
             f"{folder / FILE} belongs to a model of {facts['rows']:,} embeddings of width {delta_KD.shape[1]} for a "
             f"tokenizer of {facts['vocabulary']:,} entries, but {name} has {embedding.shape[0]:,} of width "
             f"{embedding.shape[1]}; load the model that it was trained on"
         )
-    add_style_rows(model, tokenizer, facts["ids"])
-    model = load_adapter(model, folder)
+    add_style_rows(base, tokenizer, facts["ids"])
+    model = load_adapter(base, folder)
     import torch
 
     with torch.no_grad():
@@ -235,13 +232,6 @@ def _tokenizer(folder: Path, name: str, facts: dict[str, Any]) -> PreTrainedToke
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _base_name(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, KeyError, ValueError) as error:
-        raise ModelError(f"{folder} holds no adapter_config.json that names its base model; train it again") from error
 
 
 def _bare(model: PreTrainedModel) -> Any:

@@ -26,7 +26,7 @@ def restore_adapter(adapter: Path, out: Path, trimmed: Path | None = None) -> Vo
     Args:
         adapter: folder of the adapter, as PEFT writes it.
         out: an existing folder for the copy.
-        trimmed: the trimmed model it was trained on; what the adapter itself names when unset.
+        trimmed: the trimmed model it was trained on; what the adapter itself names when unset, where that is a folder.
 
     Returns:
         The mapping of the trimmed model, which names the original.
@@ -38,7 +38,13 @@ def restore_adapter(adapter: Path, out: Path, trimmed: Path | None = None) -> Vo
         if not (adapter / name).is_file():
             raise ModelError(f"{adapter} holds no {name}; name the folder of a trained adapter")
     settings = json.loads((adapter / SETTINGS).read_text(encoding="utf-8"))
-    mapping = read_map(trimmed or Path(str(settings["base_model_name_or_path"])))
+    named = Path(str(settings["base_model_name_or_path"]))
+    if trimmed is None and not named.is_dir():
+        raise ModelError(
+            f"{adapter} was trained on a model called {named}, and no folder of that name is here; name the trimmed "
+            "model with --trimmed"
+        )
+    mapping = read_map(trimmed or named)
     bound = _vocabulary_bound(adapter / WEIGHTS, len(mapping.ids))
     if bound is not None:
         raise ModelError(
