@@ -100,11 +100,11 @@ def from_file(path: Path, tokenizer: Any, folder: Path) -> int:
 
 
 def text(path: Path, count: int) -> int:
-    """A text file through `graft.pipeline.rows`, as `graft train` reads it; the time is that of the rows alone."""
+    """A text file through `graft.pipeline.train.rows`, as `graft train` reads it; the time is of the rows alone."""
     from graft.config.loading import load_recipe
     from graft.pipeline.branches import branches
-    from graft.pipeline.lab import prepare
-    from graft.pipeline.rows import training_rows
+    from graft.pipeline.prepare.lab import prepare
+    from graft.pipeline.train.rows import training_rows
 
     settings = {
         "mode": "pretrain", "data.tasks": [{"name": "text", "train": str(path)}], "data.train": "text",

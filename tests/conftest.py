@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from graft.config.loading import Resolved
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +55,33 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTo
     toy_model("qwen3").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_recipe(toy_folder: Path) -> Callable[..., Resolved]:
+    """A complete study on the toy model in seconds; keyword arguments are overrides with ``__`` for the dot."""
+
+    from graft.config.loading import load_recipe
+
+    def build(runs: Path, **overrides: Any) -> Resolved:
+        settings: dict[str, Any] = {
+            "model.id": str(toy_folder),
+            "words.train": 200,
+            "words.eval": 60,
+            "train.max_steps": 4,
+            "train.batch_size": 8,
+            "train.learning_rate": 3e-3,
+            "train.logging_steps": 2,
+            "eval.items": 60,
+            "eval.seen_items": 20,
+            "sampling.max_new_tokens": 6,
+            "study.resamples": 1000,
+            "runs": str(runs),
+        }
+        settings |= {key.replace("__", "."): value for key, value in overrides.items()}
+        return load_recipe(None, (), settings)
+
+    return build
 
 
 def toy_model(architecture: str = "qwen3", seed: int = 0) -> PreTrainedModel:

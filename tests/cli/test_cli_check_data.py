@@ -16,8 +16,8 @@ import pytest
 from graft.cli.main import main
 from graft.config.loading import load_recipe
 from graft.config.naming import run_name
-from graft.pipeline.taskbook import labels
-from graft.pipeline.validate import validate
+from graft.pipeline.prepare.taskbook import labels
+from graft.pipeline.prepare.validate import validate
 
 ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("GRAFT_TEST_DATA")

@@ -178,8 +178,8 @@ HUB = """
 import sys
 from graft.config.loading import load_recipe
 from graft.pipeline.branches import branches
-from graft.pipeline.lab import prepare
-from graft.pipeline.rows import training_rows
+from graft.pipeline.prepare.lab import prepare
+from graft.pipeline.train.rows import training_rows
 settings = {"mode": "pretrain", "data.train": "wikitext", "train.max_steps": 3, "train.batch_size": 8,
             "study.arms": ["trained"], "eval.items": 5}
 lab = prepare(load_recipe(None, (), settings).recipe)

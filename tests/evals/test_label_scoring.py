@@ -31,7 +31,8 @@ from graft.models.adapters import add_lora
 from graft.models.backends.transformers import TransformersBackend
 from graft.models.loading import load_model
 from graft.pipeline.branches import Branch
-from graft.pipeline.labels import CPU_TOKENS, calibration_records, label_records, with_labels, write_labels
+from graft.pipeline.judge.labels import write_labels
+from graft.pipeline.score.labels import CPU_TOKENS, calibration_records, label_records, with_labels
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json
 from graft.tasks.echo import EchoTask

@@ -11,7 +11,7 @@ from graft.errors import ConfigError
 from graft.models.adapters import add_lora
 from graft.models.forward import answer_logits
 from graft.models.fp8 import Fp8Linear, check_fp8, multiply, quantize_rows, to_fp8
-from graft.pipeline import stages
+from graft.pipeline.train import weights
 
 IDS = torch.arange(48).reshape(2, 24) * 7 % 4000
 
@@ -136,6 +136,6 @@ def test_what_needs_the_weights_themselves_is_refused_beside_fp8(change: dict[st
 
 
 def test_a_recipe_with_fp8_is_refused_before_the_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(weights, "load_model", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match="compute capability"):
-        stages.load_untouched(Recipe.model_validate({"model": {"precision": "fp8", "device": "cpu"}}))
+        weights.load_untouched(Recipe.model_validate({"model": {"precision": "fp8", "device": "cpu"}}))

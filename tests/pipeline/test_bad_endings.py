@@ -59,7 +59,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text(
-        "import graft.pipeline.validate as v; v.CHECKPOINT_ALLOWANCE = 1  # so that the disk fills up later\n"
+        "import graft.pipeline.prepare.validate as v; v.CHECKPOINT_ALLOWANCE = 1  # so that the disk fills up later\n"
     )
     code, _, err = finish(graft("run", write_recipe(tmp_path, small_recipe(small_disk))))
     assert code == 2, err

@@ -14,11 +14,12 @@ from graft.config.loading import Resolved
 from graft.errors import ConfigError
 from graft.evals.perplexity import TextFit, measure_texts
 from graft.models.loading import load_model, load_tokenizer
-from graft.pipeline.corpora import Corpus, corpus_records, prepare_corpus
-from graft.pipeline.lab import forecast, prepare
 from graft.pipeline.outcome import Outcome
+from graft.pipeline.prepare.corpora import Corpus, prepare_corpus
+from graft.pipeline.prepare.lab import forecast, prepare
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import report, run
+from graft.pipeline.score.corpora import corpus_records
 from graft.report.load import load
 from graft.report.tables import corpora_table
 from graft.runs.metrics import read_metrics

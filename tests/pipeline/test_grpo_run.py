@@ -78,7 +78,7 @@ def test_arms_and_tasks_without_meaning_for_a_reward_are_refused(
 def test_a_missing_trl_is_named_with_its_extra(
     small_recipe: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graft.pipeline.grpo.find_spec", lambda name: None)
+    monkeypatch.setattr("graft.pipeline.prepare.modes.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"mode: grpo needs .* pip install 'graft-lm\[trl\]'"):
         run(small_recipe(tmp_path, mode="grpo", data__train="count"), progress=SilentProgress())
 

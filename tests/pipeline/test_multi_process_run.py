@@ -21,7 +21,7 @@ from graft.cli.main import main
 from graft.config.loading import Resolved
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError
-from graft.pipeline.crew import check_processes
+from graft.pipeline.train.crew import check_processes
 from graft.runs.directory import RunDirectory
 from graft.runs.listing import list_runs
 from graft.train.checkpoints import list_checkpoints

@@ -14,12 +14,12 @@ from graft.config.loading import Resolved
 from graft.data.table import TokenTable
 from graft.errors import ConfigError, DataError
 from graft.pipeline.branches import branches
-from graft.pipeline.lab import prepare
+from graft.pipeline.prepare.lab import prepare
+from graft.pipeline.prepare.streams import check_pretrain
+from graft.pipeline.prepare.validate import validate
 from graft.pipeline.progress import SilentProgress
-from graft.pipeline.rows import training_rows
 from graft.pipeline.run import run, train
-from graft.pipeline.streams import check_pretrain
-from graft.pipeline.validate import validate
+from graft.pipeline.train.rows import training_rows
 from graft.runs.directory import RunDirectory
 from graft.tasks.stream import StreamTask
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from graft.config.loading import load_recipe
+from graft.pipeline.prepare.taskbook import TaskBook
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import run
-from graft.pipeline.taskbook import TaskBook
 from graft.tasks.dataset import DatasetTask
 from graft.types import Example, Message
 

@@ -15,7 +15,7 @@ import pytest
 from graft.config.loading import Resolved, load_recipe
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError, GraftError
-from graft.pipeline.conclude import read_records, task_scores
+from graft.pipeline.judge.conclude import read_records, task_scores
 from graft.pipeline.outcome import Outcome
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import evaluate, report, run, train

@@ -9,9 +9,9 @@ import pytest
 
 from graft.config.loading import Resolved
 from graft.errors import ConfigError, MissingExtra
+from graft.pipeline.prepare.validate import validate
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import evaluate, train
-from graft.pipeline.validate import validate
 
 Build = Callable[..., Resolved]
 
@@ -45,6 +45,6 @@ def test_an_engine_is_only_demanded_where_something_is_trained(
 def test_unsloth_cannot_train_a_model_that_graft_builds(
     tmp_path: Path, small_recipe: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graft.pipeline.validate.require_engine", lambda name: None)
+    monkeypatch.setattr("graft.pipeline.prepare.validate.require_engine", lambda name: None)
     with pytest.raises(ConfigError, match=r"unsloth, which loads its models itself, but model\.init is random"):
         validate(small_recipe(tmp_path, engine__name="unsloth", model__init="random").recipe)

@@ -11,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedTokenizerBase, T5Confi
 from graft.cli.main import main
 from graft.config.loading import load_recipe
 from graft.pipeline.branches import Branch
-from graft.pipeline.stages import load_branch
+from graft.pipeline.train.weights import load_branch
 from graft.runs.directory import RunDirectory
 
 

@@ -14,12 +14,12 @@ from graft.config.loading import Resolved, load_recipe
 from graft.data.style import read_style_file, style_rows
 from graft.errors import ConfigError, DataError
 from graft.pipeline.branches import Branch
-from graft.pipeline.chat import open_partners
+from graft.pipeline.places import final_folder
+from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.progress import SilentProgress
-from graft.pipeline.rows import branch_examples
 from graft.pipeline.run import run
-from graft.pipeline.stages import final_folder
 from graft.runs.directory import RunDirectory
+from graft.workbench.chat import open_partners
 
 ROOT = Path(__file__).parents[2]
 TOKENS = ("<STYLE_TERSE>", "<STYLE_VERBOSE>")
@@ -70,7 +70,7 @@ def test_only_deltas_and_adapter_are_saved_with_the_tokenizer(styled_run: RunDir
 def test_the_swapped_arm_sees_the_same_rows_with_the_tokens_exchanged(
     small_recipe: Callable[..., Resolved], tmp_path: Path
 ) -> None:
-    from graft.pipeline.lab import prepare
+    from graft.pipeline.prepare.lab import prepare
 
     lab = prepare(small_recipe(tmp_path, **SETTINGS).recipe)
     trained, swapped = (list(branch_examples(lab, Branch(arm, 0), 20)) for arm in ("trained", "swapped"))

@@ -5,7 +5,6 @@ import math
 import os
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ from tests.report.run_builder import RunBuilder
 
 from graft.errors import RunError
 from graft.pipeline.branches import Branch
-from graft.pipeline.labels import (
-    calibration_examples,
-    label_study,
-    label_task,
-    summarise_labels,
-    write_labels,
-)
+from graft.pipeline.judge.labels import label_study, label_task, write_labels
 from graft.report.html import render, write_report
 from graft.report.labels import LabelSection, label_sections
 from graft.report.load import load
@@ -30,7 +23,6 @@ from graft.runs.files import write_json
 from graft.stats.label_study import LabelStudy
 from graft.stats.plain import to_json
 from graft.tasks.datasets.twitter_financial_topic import TwitterFinancialTopicTask
-from graft.types import Example
 
 SENTIMENT = ("bearish", "bullish", "neutral")
 TOPICS = TwitterFinancialTopicTask.labels
@@ -194,27 +186,11 @@ def test_categories_hold_the_accuracy_of_their_items(study: LabelStudy) -> None:
     assert task.categories[1].accuracy["base"] == pytest.approx(np.mean(own))
 
 
-def test_the_summary_of_records_is_that_of_the_study(study: LabelStudy) -> None:
-    summary = summarise_labels(records(SENTIMENT, "base", 300))
-    base = next(arm for arm in study.tasks[0].arms if arm.arm == "base")
-    assert summary["accuracy"] == pytest.approx(base.scores.accuracy.estimate)
-    assert summary["macro_f1"] == pytest.approx(base.scores.macro_f1.estimate)
-    assert summary["ece"] == pytest.approx(base.raw.ece)
-    assert summary["way"] == "sum"
-
-
-def test_records_without_label_scores_have_no_summary_and_no_file(tmp_path: Path) -> None:
+def test_records_without_label_scores_have_no_file(tmp_path: Path) -> None:
     plain = [{"id": "1", "split": "eval", "gold": "a"}]
-    assert summarise_labels(plain) == {}
     run = RunDirectory.create(tmp_path, "plain")
     assert write_labels(run, {Branch("base"): {"spelling": plain}}, {}, resamples=10) is None
     assert not (run.path / "labels.json").exists()
-
-
-def test_rows_to_fit_on_are_never_scored_ones() -> None:
-    rows = [Example(str(index), "t", "p", "a", options=("a", "b")) for index in range(6)]
-    assert [e.id for e in calibration_examples(rows, ["0", "2"], 3)] == ["1", "3", "4"]
-    assert calibration_examples([replace(rows[0], options=())], [], 3) == []
 
 
 def test_every_task_has_its_section(sections: tuple[LabelSection, ...]) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from graft.errors import DataError
 from graft.tasks.count import CountTask
-from graft.tasks.spelling import SEPARATORS, SpellingTask
+from graft.tasks.spelling import SpellingTask
 from graft.tasks.words.controls import shuffled, spell_first
 from graft.tasks.words.pool import Word, WordSets
 from graft.tasks.words.split import package_sets
+from graft.tasks.words.task import SEPARATORS
 from graft.types import Example
 
 SETS = package_sets(300, 50, seed=0)

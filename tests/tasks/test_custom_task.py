@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from graft import tasks
-from graft.data.user_tasks import TaskSpec, load_user_task, user_tasks
+from graft.data.user_tasks import TaskSpec, check_spec, load_user_task
 from graft.errors import ConfigError, DataError
 from graft.tasks.custom import Template, column, label_key
 from graft.tasks.dataset import DatasetTask
@@ -187,16 +187,13 @@ def test_csv_labels_are_read_by_a_task_that_knows_them_as_numbers(tmp_path: Path
 
 def test_names_must_be_new_and_differ(reviews: Path) -> None:
     spec = TaskSpec("mine", train=reviews, eval=reviews, prompt=ASK, label="stars", labels=GOOD_BAD)
-    assert list(user_tasks([spec])) == ["mine"]
-    assert user_tasks([spec])["mine"]().card.name == "mine"
-    with pytest.raises(ConfigError, match=r"data\.tasks names mine more than once"):
-        user_tasks([spec, spec])
+    assert load_user_task(spec).card.name == "mine"
     with pytest.raises(ConfigError, match=r"data\.tasks names imdb, but there is a built-in task of that name"):
-        user_tasks([TaskSpec("imdb", train=reviews)])
+        check_spec(TaskSpec("imdb", train=reviews))
     with pytest.raises(
         ConfigError, match=r"task mine is like gsm9k, which is no dataset task\. Did you mean 'gsm8k'\?"
     ):
-        user_tasks([TaskSpec("mine", train=reviews, like="gsm9k")])
+        check_spec(TaskSpec("mine", train=reviews, like="gsm9k"))
     with pytest.raises(ConfigError, match=r"task mine is like spelling, which is no dataset task"):
         load_user_task(TaskSpec("mine", train=reviews, like="spelling"))
 
@@ -247,7 +244,7 @@ def test_a_task_of_another_package_is_found_by_its_entry_point(distribution: Pat
     task = tasks.load("haiku", rows=lambda part: [{"topic": "rain", "poem": "Drip"}])
     assert next(task.examples("train", limit=1, seed=0)).gold == "Drip"
     with pytest.raises(ConfigError, match=r"there is a built-in task of that name"):
-        user_tasks([TaskSpec("haiku", train=path)])
+        check_spec(TaskSpec("haiku", train=path))
 
 
 def test_an_entry_point_that_leads_nowhere_says_which_package(distribution: Path) -> None:

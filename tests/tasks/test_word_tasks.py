@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from graft import tasks
 from graft.errors import ConfigError, DataError
 from graft.tasks.position import ordinal
-from graft.tasks.spelling import SEPARATORS
 from graft.tasks.words.audit import audit_words
 from graft.tasks.words.pool import Word, WordSets
 from graft.tasks.words.split import package_sets
-from graft.tasks.words.task import WordTask
+from graft.tasks.words.task import SEPARATORS, WordTask
 
 NAMES = [name for name in tasks.names() if tasks.is_word_task(name)]
 SETS = package_sets(600, 400, seed=0)

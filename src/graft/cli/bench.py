@@ -12,8 +12,8 @@ from graft.cli.progress import open_progress
 from graft.cli.text import printable
 from graft.config.training import EngineName
 from graft.models.shapes import SHAPE_NAMES
-from graft.pipeline.workloads import WORKLOADS
 from graft.train.backends import require_engine, usable_engines
+from graft.workbench.workloads import WORKLOADS
 
 
 @click.group("bench", cls=CommandGroup, example="graft bench train --shape sprout --workload spell")
@@ -46,7 +46,7 @@ def train_command(common: Common, shape: str, workload: str, engines: str | None
     and nothing is kept.
     """
     names = _engines(engines)
-    from graft.pipeline.bench import bench_train
+    from graft.workbench.bench import bench_train
 
     with open_progress(quiet=common.quiet) as progress:
         result = bench_train(

@@ -20,8 +20,8 @@ from graft.errors import GraftError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from graft.pipeline.chat import Partner
     from graft.types import Completion
+    from graft.workbench.chat import Partner
 
 SIDE_BY_SIDE_COLUMNS = 80
 """Narrower terminals show two replies one below the other."""
@@ -55,7 +55,7 @@ def chat_command(common: Common, target: str, overrides: tuple[str, ...], agains
     line by line, also from a pipe. /help lists what can be typed instead of a message.
     """
     from graft.cli.lookup import latest_run
-    from graft.pipeline.chat import open_partners
+    from graft.workbench.chat import open_partners
 
     names = [latest_run(common.runs_folder).name if name == "latest" else name for name in (target, against) if name]
     partners = open_partners(names[0], overrides, common.runs_folder, arm=arm, against=names[1] if against else None)

@@ -47,10 +47,10 @@ def check_command(common: Common, arguments: tuple[str, ...], html: Path | None,
     if recipe is None and not overrides:
         raise ConfigError("graft check needs a recipe: graft check RECIPE [key=value …]. `graft init` writes one.")
     resolved = resolve(common, recipe, overrides)
-    from graft.pipeline.validate import validate
+    from graft.pipeline.prepare.validate import validate
 
     validate(resolved.recipe)  # names and files, before the tokenizer's libraries are imported
-    from graft.pipeline.check import check
+    from graft.pipeline.prepare.check import check
 
     with open_progress(quiet=common.quiet or common.json) as progress:
         result = check(resolved, progress=progress, page=html)

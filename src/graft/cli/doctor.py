@@ -26,7 +26,7 @@ def doctor_command(common: Common, arguments: tuple[str, ...]) -> int:
     """
     recipe, overrides = recipe_and_overrides(arguments)
     resolved = resolve(common, recipe, overrides) if arguments else None
-    from graft.pipeline.doctor import examine
+    from graft.workbench.doctor import examine
 
     runs = resolved.recipe.runs if resolved else common.runs_folder
     diagnosis = examine(resolved.recipe if resolved else None, runs)

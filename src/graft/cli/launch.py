@@ -41,7 +41,7 @@ def helps_another() -> int | None:
     if rank() == 0:
         return None
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from graft.pipeline.crew import follow
+    from graft.pipeline.train.crew import follow
     from graft.runs.interrupts import terminable
 
     try:

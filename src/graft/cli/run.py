@@ -188,8 +188,8 @@ def _in_processes(
     if count == 1:
         _compute(common, command, resolved, work, unfinished)
         return 0
-    from graft.pipeline.crew import check_processes
-    from graft.pipeline.validate import validate
+    from graft.pipeline.prepare.validate import validate
+    from graft.pipeline.train.crew import check_processes
     from graft.train.processes import gpu_count
 
     validate(resolved.recipe)
@@ -206,7 +206,7 @@ def _compute(
     options: str = "",
 ) -> None:
     """Check names, files and space before torch is imported, do the work under a display, print its outcome."""
-    from graft.pipeline.validate import validate
+    from graft.pipeline.prepare.validate import validate
     from graft.runs.directory import run_names
     from graft.runs.interrupts import terminable
 

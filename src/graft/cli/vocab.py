@@ -42,7 +42,7 @@ def english_command(
     common: Common, model: str, corpus: tuple[Path, ...], revision: str | None, out: Path, force: bool
 ) -> None:
     """Classify every entry of a tokenizer and check the English subset."""
-    from graft.pipeline.vocabulary import english
+    from graft.workbench.vocabulary import english
 
     with open_progress(quiet=common.quiet) as progress:
         summary = english(model, revision=revision, corpus=corpus, out=out, force=force, progress=progress)
@@ -88,7 +88,7 @@ def trim_command(
     common: Common, model: str, subset: str, corpus: tuple[Path, ...], revision: str | None, out: Path, force: bool
 ) -> None:
     """Write a smaller model: its tokenizer and its embeddings trimmed together."""
-    from graft.pipeline.vocabulary import trim
+    from graft.workbench.vocabulary import trim
 
     with open_progress(quiet=common.quiet) as progress:
         report = trim(model, revision=revision, subset=subset, corpus=corpus, out=out, force=force, progress=progress)
@@ -115,7 +115,7 @@ def trim_command(
 @click.pass_obj
 def restore_command(common: Common, adapter: Path, trimmed: Path | None, out: Path, force: bool) -> None:
     """Put an adapter trained on a trimmed model back onto the full one."""
-    from graft.pipeline.vocabulary import restore
+    from graft.workbench.vocabulary import restore
 
     mapping = restore(adapter, trimmed=trimmed, out=out, force=force)
     if common.json:

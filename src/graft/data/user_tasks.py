@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 from graft import tasks
 from graft.data.files import FileRows, file_rows, whole_row
@@ -28,25 +28,10 @@ from graft.tasks.custom import (
 from graft.tasks.dataset import DatasetTask, Row
 from graft.tasks.prose import ProseTask
 
-__all__ = ["TaskSpec", "load_user_task", "user_tasks"]
+__all__ = ["TaskSpec", "check_spec", "load_user_task"]
 
 MOST_LABELS = 100
 """More distinct values than this in a label column are no labels."""
-
-
-def user_tasks(specs: Sequence[TaskSpec]) -> Mapping[str, Callable[[], DatasetTask]]:
-    """The tasks of a recipe by name, each with what builds it.
-
-    Raises:
-        ConfigError: two tasks have one name, a built-in task has it already, or `like` is no dataset task.
-    """
-    found: dict[str, Callable[[], DatasetTask]] = {}
-    for spec in specs:
-        if spec.name in found:
-            raise ConfigError(f"data.tasks names {spec.name} more than once; give every task a name of its own")
-        check_spec(spec)
-        found[spec.name] = partial(load_user_task, spec)
-    return found
 
 
 def check_spec(spec: TaskSpec) -> None:

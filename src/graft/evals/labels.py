@@ -280,3 +280,8 @@ def _check_lengths(model: PreTrainedModel, prompts: Sequence[Tokens], labels: Se
                 f"item {index} has {length} tokens with its longest label, but the model reads at most {limit}; "
                 "lower data.max_length"
             )
+
+
+def has_labels(items: Items) -> bool:
+    """Whether every item has a closed set of answers."""
+    return bool(items.examples) and all(len(example.options) > 1 for example in items.examples)

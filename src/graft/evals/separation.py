@@ -136,3 +136,7 @@ def _medians(ranked_N: NDArray[np.float64], counts_RN: NDArray[np.float64]) -> N
     above = (reached_RN <= total_R1 // 2).sum(axis=1)
     medians_R: NDArray[np.float64] = (ranked_N[below] + ranked_N[above]) / 2
     return medians_R
+
+
+NONE, UNTRAINED = "none", "untrained"
+"""Conditions beside the styles: no token, and a token as it was before training."""

@@ -27,7 +27,7 @@ def write_preflight(path: Path, found: Mapping[str, Any], *, title: str) -> Path
 
     Args:
         path: the file.
-        found: what `graft.pipeline.preflight.Preflight.to_json` gives.
+        found: what `graft.pipeline.prepare.preflight.Preflight.to_json` gives.
         title: name of the run.
 
     Returns:

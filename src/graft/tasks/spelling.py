@@ -12,11 +12,8 @@ from graft.tasks.base import TaskCard
 from graft.tasks.words.parsing import parse_letters
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import character_error_rate, first_error, mean
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import LICENCE, SEPARATORS, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
-
-SEPARATORS = {"hyphen": "-", "space": " ", "comma": ", "}
-"""What stands between the letters, by the form that a phrasing asks for."""
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 

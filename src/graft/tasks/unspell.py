@@ -9,11 +9,10 @@ import random
 from collections.abc import Mapping, Sequence
 
 from graft.tasks.base import TaskCard
-from graft.tasks.spelling import SEPARATORS
 from graft.tasks.words.parsing import parse_word
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import most_frequent_share
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import LICENCE, SEPARATORS, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
 _TRAIN_HYPHEN = (

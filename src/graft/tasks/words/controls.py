@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graft import errors
-from graft.tasks.spelling import SEPARATORS
+from graft.tasks.words.task import SEPARATORS
 from graft.types import Example
 
 

@@ -21,6 +21,9 @@ from graft.types import Example, Score, Stratum
 LICENCE = "SCOWL (permissive, see NOTICE)"
 SOURCE = "generated from a word list"
 
+SEPARATORS = {"hyphen": "-", "space": " ", "comma": ", "}
+"""What stands between the letters, by the form that a phrasing of spelling asks for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Phrasing:

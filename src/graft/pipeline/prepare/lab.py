@@ -1,0 +1,250 @@
+"""Everything that all branches of a run share: tokenizer, words, scored items, leak audit and forecast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from graft import tasks
+from graft.config.schema import Recipe
+from graft.data.chat import ChatPolicy, check_policy
+from graft.data.sources import word_sets
+from graft.evals.scoring import Items, prepare_items
+from graft.models.loading import load_tokenizer
+from graft.models.style import add_style_tokens
+from graft.pipeline.branches import branches, trained_tasks
+from graft.pipeline.places import CALIBRATION
+from graft.pipeline.prepare.corpora import Corpus, prepare_corpus
+from graft.pipeline.prepare.served import is_remote
+from graft.pipeline.prepare.taskbook import TaskBook, uses_words
+from graft.stats.power import UNKNOWN_DISCORDANCE, minimum_detectable_effect
+from graft.tasks.base import Split, Task
+from graft.tasks.words.audit import LeakAudit, audit_words
+from graft.tasks.words.pool import WordSets, package_words
+from graft.tasks.words.task import WordTask
+from graft.types import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+LABELLED = ("classification", "choice")
+"""Kinds of tasks with a closed set of answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The shared parts of a run.
+
+    Attributes:
+        recipe: the settings.
+        tokenizer: the model's tokenizer; a stand-in where the model is behind a server and its own is unknown.
+        book: the tasks.
+        items: scored items: per task those on held-out rows, then those on training rows.
+        calibration: held-out items that only the temperature of label probabilities is fitted on.
+        corpora: held-out texts, per task that is scored by its perplexity.
+        audit: what the audit of the words found; ``None`` without word tasks.
+    """
+
+    recipe: Recipe
+    tokenizer: PreTrainedTokenizerBase
+    book: TaskBook
+    items: tuple[Items, ...]
+    calibration: tuple[Items, ...]
+    corpora: tuple[Corpus, ...]
+    audit: LeakAudit | None
+
+    @property
+    def words(self) -> WordSets | None:
+        """Training and held-out words; ``None`` without word tasks."""
+        return self.book.words
+
+    @property
+    def policy(self) -> ChatPolicy:
+        """How every prompt of the run is rendered."""
+        return chat_policy(self.recipe)
+
+    @property
+    def per_step(self) -> int:
+        """Examples of one optimizer step."""
+        return self.recipe.train.batch_size * self.recipe.train.gradient_accumulation
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of every trained branch; one epoch is one pass over the training words or rows."""
+        train = self.recipe.train
+        if train.max_steps is not None:
+            return train.max_steps
+        return math.ceil(train.epochs * self.book.epoch_rows() / self.per_step)
+
+    def of_task(self, task: str, split: str = "eval") -> Items:
+        """The items of one task and split."""
+        return next(items for items in self.items if items.task.card.name == task and items.split == split)
+
+
+def chat_policy(recipe: Recipe) -> ChatPolicy:
+    """What a recipe says about prompts."""
+    return ChatPolicy(recipe.thinking, recipe.model.system, recipe.model.template)
+
+
+def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: None) -> Lab:
+    """Build what all branches share. Loads the tokenizer, never the model.
+
+    Args:
+        recipe: a validated recipe.
+        on_task: called with each task's name before its items are made.
+
+    Raises:
+        DataError: words or rows are missing.
+        ModelError: the tokenizer cannot be loaded, or its chat template fails.
+        ThinkingPolicyError: the model cannot think as the recipe says, or cannot but think.
+    """
+    tokenizer = recipe_tokenizer(recipe)
+    itemised = tokenizer if knows_tokens(recipe) else None
+    policy = chat_policy(recipe)
+    check_policy(tokenizer, policy)
+    section = recipe.words
+    words = _words(recipe, tokenizer)
+    book = TaskBook(recipe, words)
+    length, think = recipe.data.max_length, policy.thinking == "on"
+    items, calibration, corpora = [], [], []
+    for name in recipe.eval.tasks:
+        on_task(name)
+        task = book.load(name)
+        if task.card.kind == "corpus":
+            corpora.append(prepare_corpus(recipe, task))
+            continue
+        held_out, spare = _held_out(task, recipe)
+        seen = recipe.eval.seen_items
+        parts = {"eval": held_out, "seen": list(task.examples("seen", limit=seen, seed=section.seed)) if seen else []}
+        for split, examples in parts.items():
+            if examples:
+                items.append(
+                    prepare_items(itemised, task, split, examples, max_length=length, policy=policy, think=think)
+                )
+        if spare and itemised is not None:
+            calibration.append(prepare_items(itemised, task, CALIBRATION, spare, max_length=length, policy=policy))
+    audit = None if words is None else _audit(recipe, tokenizer, words)
+    return Lab(recipe, tokenizer, book, tuple(items), tuple(calibration), tuple(corpora), audit)
+
+
+def _held_out(task: Task, recipe: Recipe) -> tuple[list[Example], list[Example]]:
+    """The examples of a task that are scored, and further ones for calibration where it has labels.
+
+    A task with too few for both gives a fifth of them to calibration.
+    """
+    spare = recipe.eval.calibration_items if task.card.kind in LABELLED else 0
+    found = list(task.examples("eval", limit=recipe.eval.items + spare, seed=recipe.words.seed))
+    if len(found) < recipe.eval.items + spare:
+        spare = min(spare, len(found) // 5)
+    return found[: len(found) - spare], found[len(found) - spare :]
+
+
+def _words(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> WordSets | None:
+    section = recipe.words
+    if not uses_words(recipe):
+        return None
+    return word_sets(
+        section.source, tokenizer, pool=section.pool, train=section.train, eval=section.eval, seed=section.seed
+    )
+
+
+def knows_tokens(recipe: Recipe) -> bool:
+    """False when the model is behind a server and the recipe does not say which tokenizer it has."""
+    return not is_remote(recipe) or recipe.model.tokenizer is not None
+
+
+def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; where it is unknown the embedded model's, which then only draws words and audits them."""
+    model = recipe.model
+    if is_remote(recipe):
+        return load_tokenizer(model.tokenizer or "sprout")
+    tokenizer = load_tokenizer(model.id, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    if recipe.style.tokens:
+        add_style_tokens(tokenizer, recipe.style.tokens)
+    return tokenizer
+
+
+def _audit(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, words: WordSets) -> LeakAudit:
+    """Compare the words and phrasings that are trained with those that are scored."""
+    trained = {*trained_tasks(recipe), *(branch.target for branch in branches(recipe) if branch.target)}
+
+    def token_ids(word: str) -> tuple[int, ...]:
+        ids = tokenizer.encode(f" {word}", add_special_tokens=False)
+        return tuple(index for index in ids if len(str(tokenizer.decode([index])).strip()) > 1)
+
+    return audit_words(
+        [word.text for word in words.train],
+        [word.text for word in words.eval],
+        token_ids=token_ids,
+        train_prompts=_phrasings(trained, words, "train"),
+        eval_prompts=_phrasings(recipe.eval.tasks, words, "eval"),
+    )
+
+
+def _phrasings(names: Iterable[str], words: WordSets, split: Split) -> list[str]:
+    found = [tasks.load(name, words) for name in names if tasks.is_word_task(name)]
+    return [phrasing.text for task in found if isinstance(task, WordTask) for phrasing in task.phrasings(split)]
+
+
+def forecast(lab: Lab) -> dict[str, Any]:
+    """The smallest change each task's items can show, before anything is trained (McNemar, 80% power)."""
+    study = lab.recipe.study
+    scored = [items for items in lab.items if items.split == "eval"]
+    return {
+        "tasks": {
+            items.task.card.name: {
+                "items": len(items),
+                "trained": items.task.card.name in trained_tasks(lab.recipe),
+                "discordance_assumed": UNKNOWN_DISCORDANCE,
+                "smallest_detectable": minimum_detectable_effect(len(items), alpha=study.alpha, seeds=len(study.seeds)),
+                "baselines": dict(items.task.baselines(items.examples)),
+            }
+            for items in scored
+        },
+        "seeds": len(study.seeds),
+        "steps": lab.steps,
+        "note": f"two-sided alpha {study.alpha:g}, power 80%, {UNKNOWN_DISCORDANCE:.0%} of the items assumed to change",
+    }
+
+
+def detectable(facts: Mapping[str, Any]) -> str:
+    """A task's smallest detectable change in words, or why there is none."""
+    share = facts["smallest_detectable"]
+    return "undefined: too few items" if math.isnan(share) else f"{100 * share:.1f} points"
+
+
+def warnings(lab: Lab) -> tuple[str, ...]:
+    """What the leak audit cannot rule out: words that the embedded model was trained on before the run."""
+    known = seen_by_sprout(lab)
+    if not known or lab.words is None:
+        return ()
+    return (
+        f"words.source is {lab.recipe.words.source}, and {known:,} of {len(lab.words.eval):,} held-out words are in "
+        "the packaged base pool, which sprout's own training saw; words.source=package keeps them apart",
+    )
+
+
+def seen_by_sprout(lab: Lab) -> int:
+    """Held-out words among those that the embedded model itself was trained on; the packaged pools are apart."""
+    if lab.recipe.model.id != "sprout" or lab.recipe.words.source == "package" or lab.words is None:
+        return 0
+    base = {word.text for word in package_words("base")}
+    return sum(word.text in base for word in lab.words.eval)
+
+
+def audit_record(lab: Lab) -> dict[str, Any]:
+    """The leak audit as stored in ``audit.json``."""
+    if lab.audit is None or lab.words is None:
+        return {"ok": True, "reasons": []}
+    return {
+        **asdict(lab.audit),
+        "ok": lab.audit.ok,
+        "train_words": len(lab.words.train),
+        "eval_words": len(lab.words.eval),
+        "dropped_words": lab.words.dropped,
+        "source": lab.words.source,
+        "seen_by_sprout": seen_by_sprout(lab),
+    }

@@ -1,0 +1,290 @@
+"""The first stage of every run: what would be trained and scored is looked at before anything heavy begins."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+from graft.data.leaks import LeakReport, find_leaks
+from graft.data.survey import ShownExample, Survey, show, survey
+from graft.errors import DataError
+from graft.evals.labels import encode_options, has_labels
+from graft.pipeline.branches import Branch, branches, trained_tasks
+from graft.pipeline.outcome import Table
+from graft.pipeline.prepare.estimate import Estimate, estimate
+from graft.pipeline.prepare.examples import branch_examples
+from graft.pipeline.prepare.lab import Lab, detectable, forecast, knows_tokens
+from graft.pipeline.prepare.lab import warnings as lab_warnings
+from graft.pipeline.prepare.served import is_remote
+from graft.pipeline.progress import Progress, TaskHandle
+from graft.stats.study import CONFIRMATORY_SEEDS
+from graft.tasks.base import Task
+from graft.tasks.dataset import DatasetTask
+from graft.types import Example
+
+SURVEYED = 20_000
+"""Training examples that are looked at; all of them when there are fewer."""
+
+SURVEYED_CHARACTERS = 1 << 24
+"""Characters of answers and texts after which no further example is looked at."""
+
+SHOWN_PER_TASK = 2
+
+SKEWED = 0.9
+"""Share of one label from which the balance is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found before anything heavy.
+
+    Attributes:
+        surveys: training and held-out examples by task.
+        leaks: held-out texts among the training texts, by task.
+        shown: examples token by token.
+        detectable: the smallest change that each task's items can show.
+        estimate: what training will take; ``None`` when nothing is trained.
+        warnings: what may spoil the result, though the recipe can run.
+        max_leaked: largest share of leaked held-out items.
+    """
+
+    surveys: tuple[Survey, ...]
+    leaks: tuple[LeakReport, ...]
+    shown: tuple[ShownExample, ...]
+    detectable: dict[str, Any]
+    estimate: Estimate | None
+    warnings: tuple[str, ...]
+    max_leaked: float
+
+    def require(self) -> None:
+        """Fail closed.
+
+        Raises:
+            DataError: more held-out items stand among the training rows than the recipe allows.
+        """
+        for report in self.leaks:
+            if report.share > self.max_leaked:
+                first = report.examples[0]
+                raise DataError(
+                    f"leak audit failed: {sum(report.counts.values()):,} of {report.held_out:,} held-out items of "
+                    f"{report.task} ({report.share:.1%}) stand among the training rows, and check.max_leaked is "
+                    f"{self.max_leaked:.1%} (first: {first.held_out} in {first.trained}, {first.kind}); remove them "
+                    "from the training rows, or raise check.max_leaked if that is meant"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as stored in ``preflight.json``."""
+        return asdict(self)
+
+
+def preflight(lab: Lab, progress: Progress) -> Preflight:
+    """Look at a recipe's examples, without a model.
+
+    Args:
+        lab: the shared parts of the run.
+        progress: told while it looks.
+
+    Raises:
+        DataError: an example has nothing to train, two labels cannot be told apart, or a source cannot be used.
+    """
+    _check_labels(lab)
+    trained = next((branch for branch in branches(lab.recipe) if branch.seed is not None), None)
+    by_task = _training_examples(lab, trained) if trained is not None else {}
+    parts: list[tuple[str, str, Sequence[Example]]] = [(task, "train", own) for task, own in by_task.items()]
+    if knows_tokens(lab.recipe):
+        parts += [(items.task.card.name, "eval", items.examples) for items in lab.items if items.split == "eval"]
+    bar = progress.task("look at the examples", len(parts))
+    surveys = []
+    for task, part, examples in parts:
+        surveys.append(_survey(lab, task, part, examples))
+        bar.advance(1)
+    bar.finish()
+    shown = [
+        show(lab.tokenizer, example, max_length=lab.recipe.data.max_length, policy=lab.policy)
+        for examples in by_task.values()
+        for example in examples[:SHOWN_PER_TASK]
+    ]
+    leaks = tuple(_leaks(lab, progress)) if trained is not None else ()
+    return Preflight(
+        surveys=tuple(surveys),
+        leaks=leaks,
+        shown=tuple(shown),
+        detectable=forecast(lab),
+        estimate=estimate(lab, surveys),
+        warnings=tuple(_warnings(lab, surveys, leaks)),
+        max_leaked=lab.recipe.check.max_leaked,
+    )
+
+
+def survey_table(found: Preflight) -> Table:
+    """Examples, lengths and what is odd about them, by task and part."""
+    columns = ("task", "part", "examples", "tokens: shortest", "median", "longest", "too long", "repeats", "labels")
+    rows = tuple(
+        (
+            one.task,
+            "training" if one.part == "train" else "held out",
+            f"{one.examples:,}",
+            f"{one.shortest:,}",
+            f"{one.median:,}",
+            f"{one.longest:,}",
+            f"{one.too_long:,}",
+            f"{one.repeated:,}",
+            ", ".join(f"{name} {count / one.examples:.0%}" for name, count in list(one.labels.items())[:4]),
+        )
+        for one in found.surveys
+    )
+    return Table(columns, rows)
+
+
+def leak_table(found: Preflight) -> Table:
+    """Held-out items among the training rows, by task."""
+    columns = ("task", "held out", "trained", "exact", "but for case", "near", "share")
+    rows = tuple(
+        (
+            one.task,
+            f"{one.held_out:,}",
+            f"{one.trained:,}",
+            *(f"{one.counts[kind]:,}" for kind in ("exact", "normalised", "near")),
+            f"{one.share:.2%}",
+        )
+        for one in found.leaks
+    )
+    return Table(columns, rows)
+
+
+def task_table(found: Preflight) -> Table:
+    """Scored tasks with their items and the smallest change they can show."""
+    rows = tuple(
+        (name, "yes" if facts["trained"] else "no", f"{facts['items']:,}", detectable(facts))
+        for name, facts in found.detectable["tasks"].items()
+    )
+    return Table(("task", "trained", "held-out items", "smallest detectable change"), rows)
+
+
+def _check_labels(lab: Lab) -> None:
+    """Refuse labels that scoring could not tell apart, before anything is trained for it."""
+    if not is_remote(lab.recipe):
+        for items in lab.items:
+            if not items.think and has_labels(items):
+                encode_options(lab.tokenizer, items)
+
+
+def _training_examples(lab: Lab, branch: Branch) -> dict[str, list[Example]]:
+    """The first training examples by task."""
+    found: dict[str, list[Example]] = defaultdict(list)
+    characters = 0
+    for example in branch_examples(lab, branch, min(SURVEYED, lab.steps * lab.per_step)):
+        found[example.task].append(example)
+        characters += len(example.gold)
+        if characters > SURVEYED_CHARACTERS:
+            break
+    return found
+
+
+def _survey(lab: Lab, task: str, part: str, examples: Sequence[Example]) -> Survey:
+    return survey(lab.tokenizer, task, part, examples, max_length=lab.recipe.data.max_length, policy=lab.policy)
+
+
+def _leaks(lab: Lab, progress: Progress) -> Iterator[LeakReport]:
+    """Compare the held-out items of datasets with all training rows; words have an audit of their own."""
+    sources = [lab.book.load(name) for name in trained_tasks(lab.recipe)]
+    readable = [task for task in sources if isinstance(task, DatasetTask) and task.card.kind != "corpus"]
+    for items in lab.items:
+        if items.split != "eval" or not isinstance(items.task, DatasetTask) or not readable:
+            continue
+        rows = sum(len(task.rows("train")) for task in readable)
+        bar = progress.task(f"compare {items.task.card.name} with the training rows", rows)
+        yield find_leaks(
+            items.task.card.name,
+            _told(bar, ((example.id, _asked(example)) for task in readable for example in _all(task))),
+            [(example.id, _asked(example)) for example in items.examples],
+            threshold=lab.recipe.check.near_duplicate,
+        )
+        bar.finish()
+
+
+def _told(bar: TaskHandle, texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The same texts, each counted on the bar when the next one is asked for."""
+    for text in texts:
+        yield text
+        bar.advance(1)
+
+
+def _all(task: Task) -> Iterator[Example]:
+    return task.examples("train", limit=None, seed=0)
+
+
+def _asked(example: Example) -> str:
+    turns = (turn.content for turn in example.history)
+    return "\n".join((*turns, example.prompt if example.prompt is not None else example.gold))
+
+
+def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) -> Iterator[str]:
+    recipe = lab.recipe
+    yield from lab_warnings(lab)
+    if len(recipe.study.seeds) < CONFIRMATORY_SEEDS and any(branch.seed is not None for branch in branches(recipe)):
+        yield f"study.seeds has {len(recipe.study.seeds)}; under {CONFIRMATORY_SEEDS} the result is exploratory"
+    compared = "trained" in recipe.study.arms and recipe.mode != "pretrain"
+    if compared and not {"base", "format"} <= set(recipe.study.arms):
+        yield "study.arms lacks base or format; without both, transfer cannot be claimed"
+    for one in surveys:
+        yield from _oddities(one, recipe.data.max_length, plain=lab.book.card(one.task).kind == "corpus")
+    for report in leaks:
+        if report.share > 0:
+            found = sum(report.counts.values())
+            yield f"{report.task}: {found:,} held-out items stand among the training rows ({report.share:.2%})"
+        if report.near_compared < report.trained:
+            yield (
+                f"{report.task}: near-duplicates were sought in the first {report.near_compared:,} of "
+                f"{report.trained:,} training rows; exact ones in all"
+            )
+
+
+def _oddities(one: Survey, max_length: int, *, plain: bool) -> Iterator[str]:
+    where = f"{one.task}, {'training' if one.part == 'train' else 'held out'}"
+    if one.too_long and not plain:  # texts are cut into pieces
+        yield (
+            f"{where}: {one.too_long:,} of {one.examples:,} rows are longer than data.max_length={max_length} and are "
+            "left out"
+        )
+    if one.contradicting:
+        yield f"{where}: {one.contradicting:,} examples have a prompt that is answered otherwise elsewhere"
+    if one.part == "eval" and one.repeated:
+        yield f"{where}: {one.repeated:,} of {one.examples:,} examples repeat another"
+    if one.empty:
+        yield f"{where}: {one.empty:,} prompts are empty"
+    most = max(one.labels.values(), default=0)
+    if len(one.labels) > 1 and most > SKEWED * one.examples:
+        yield f"{where}: {most / one.examples:.0%} of the examples have the label {next(iter(one.labels))}"
+
+
+def shown_first(examples: Sequence[ShownExample], count: int) -> list[ShownExample]:
+    """The first examples of each task."""
+    by_task: dict[str, list[ShownExample]] = defaultdict(list)
+    for example in examples:
+        by_task[example.task].append(example)
+    return [example for own in by_task.values() for example in islice(own, count)]
+
+
+def estimate_lines(found: Estimate) -> list[str]:
+    """The forecast in words."""
+    known = not math.isnan(found.seconds)
+    took = f"about {duration(found.seconds)} ({found.basis})" if known else f"unknown: {found.basis}"
+    lines = [
+        f"training  {found.branches} × {found.steps:,} steps, {found.tokens:,} tokens in all",
+        f"time      {took}",
+        f"memory    {found.memory}",
+        f"disk      {found.disk_bytes / 1e6:,.0f} MB of {found.free_bytes / 1e9:,.1f} GB free",
+    ]
+    return lines if math.isnan(found.cost) else [*lines, f"cost      about {found.cost:,.2f}"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``40 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,96 @@
+"""What a run writes down of its preparation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from graft.config.keys import settings, value_at
+from graft.config.loading import Resolved, load_recipe
+from graft.config.naming import task_label
+from graft.config.schema import Recipe
+from graft.config.writing import to_yaml
+from graft.errors import ConfigError
+from graft.models.hardware import accelerator
+from graft.pipeline.prepare.lab import Lab, audit_record, detectable
+from graft.pipeline.prepare.preflight import Preflight
+from graft.pipeline.prepare.taskbook import labels
+from graft.pipeline.progress import Progress
+from graft.report.preflight import write_preflight
+from graft.runs import provenance
+from graft.runs.directory import RunDirectory
+from graft.runs.files import write_json, write_text
+
+LOG = logging.getLogger(__name__)
+
+
+def write_preparation(
+    directory: RunDirectory, resolved: Resolved, lab: Lab, looked: Preflight, progress: Progress
+) -> None:
+    """Store what was found before anything heavy: the recipe, the look at its examples, the audit, the forecast and
+    where everything came from.
+    """
+    plan = looked.detectable
+    for task, facts in plan["tasks"].items():
+        progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
+    for warning in looked.warnings:
+        progress.note(f"warning: {warning}")
+        LOG.warning("%s", warning)
+    with directory.stage("prepare"):
+        write_json(directory.path / "preflight.json", looked.to_json())
+        write_preflight(directory.path / "preflight.html", looked.to_json(), title=directory.name)
+        write_text(directory.recipe, to_yaml(resolved))
+        write_json(directory.path / "audit.json", audit_record(lab))
+        write_json(directory.path / "forecast.json", plan)
+        write_json(
+            directory.provenance,
+            provenance.collect(
+                recipe_hash=hashlib.sha256(resolved.recipe.model_dump_json().encode()).hexdigest(),
+                seeds=resolved.recipe.study.seeds,
+                data_hashes=_data_hashes(lab),
+                extra={"accelerator": accelerator()},
+            ),
+        )
+        write_summary(directory, resolved.recipe, "prepared", {})
+
+
+def continued(resume: RunDirectory, recipe: Recipe) -> RunDirectory:
+    """Make sure that a run is continued by the recipe it was begun with."""
+    if not resume.recipe.is_file():
+        return resume
+    before = load_recipe(resume.recipe).recipe
+    free = ("runs", "name")
+    differing = [key for key in settings() if key not in free and value_at(before, key) != value_at(recipe, key)]
+    if differing:
+        raise ConfigError(
+            f"cannot continue {resume.name}: {', '.join(differing)} differ from the recipe it was begun with "
+            f"({resume.recipe}); restore them or start a new run"
+        )
+    return resume
+
+
+def _data_hashes(lab: Lab) -> dict[str, str]:
+    hashes = {}
+    if lab.words is not None:
+        hashes["train_words"] = provenance.hash_rows(word.text for word in lab.words.train)
+        hashes["eval_words"] = provenance.hash_rows(word.text for word in lab.words.eval)
+    for items in lab.items:
+        name = f"{items.task.card.name}.{items.split}"
+        hashes[name] = provenance.hash_rows(f"{e.id}\t{e.prompt}\t{e.gold}" for e in items.examples)
+    for corpus in lab.corpora:
+        hashes[f"{corpus.task}.eval"] = provenance.hash_rows(corpus.texts)
+    return hashes | {str(path): provenance.hash_file(path) for path in lab.recipe.data.corpus}
+
+
+def write_summary(directory: RunDirectory, recipe: Recipe, headline: str, metrics: dict[str, float]) -> None:
+    """What the list of runs tells of this one."""
+    write_json(
+        directory.summary,
+        {
+            "model": recipe.model.id,
+            "task": task_label(recipe, labels(recipe)),
+            "mode": recipe.mode,
+            "headline": headline,
+            "metrics": metrics,
+        },
+    )

@@ -1,0 +1,181 @@
+"""Talking to a model or to a branch of a run: what `graft chat` stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.config.loading import load_recipe
+from graft.config.schema import Recipe
+from graft.data.chat import ChatPolicy, check_policy, opens_thinking, render_chat, with_system
+from graft.data.thinking import split_thinking
+from graft.errors import ConfigError, ModelError, choices
+from graft.models.backends.base import Backend
+from graft.models.sampling import from_section
+from graft.models.style import PRESETS
+from graft.pipeline.branches import Branch, branches
+from graft.pipeline.prepare.lab import chat_policy, recipe_tokenizer
+from graft.pipeline.prepare.served import is_remote
+from graft.pipeline.prepare.thinking import thinking_sampling
+from graft.pipeline.run import find_run
+from graft.pipeline.score.backends import open_backend
+from graft.pipeline.train.weights import load_branch, load_untouched
+from graft.runs.directory import RunDirectory
+from graft.tasks.style import style_name
+from graft.types import Delta, Message, Prompt, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BASE = "base"
+"""Stands for the untouched model of the run or model that one talks to."""
+
+CHAT_DEFAULTS = {"sampling.preset": "qwen3-non-thinking", "sampling.max_new_tokens": 512}
+"""A recipe's own default, greedy and short, is made for word tasks."""
+
+
+@dataclass(slots=True)
+class Partner:
+    """One model in a conversation, with what was said so far.
+
+    Attributes:
+        name: how it is shown.
+        backend: what runs it.
+        tokenizer: its tokenizer.
+        policy: how prompts are rendered.
+        think: it thinks before it answers.
+        sampling: how its tokens are drawn.
+        context: longest conversation and reply in tokens; ``None`` when the model's config does not say.
+        turns: user and assistant turns, answers without their thinking.
+        styles: control tokens of the model by the name of their style.
+        style: name of the style that every user turn asks for; ``None`` for none.
+    """
+
+    name: str
+    backend: Backend
+    tokenizer: PreTrainedTokenizerBase
+    policy: ChatPolicy
+    think: bool
+    sampling: Sampling
+    context: int | None = None
+    turns: list[Message] = field(default_factory=list)
+    styles: dict[str, str] = field(default_factory=dict)
+    style: str | None = None
+
+    def answer(self, text: str) -> Iterator[Delta]:
+        """Stream the reply to one more user turn; both become part of the conversation when it is complete.
+
+        Raises:
+            ModelError: the conversation is longer than the model's context, or its template fails.
+        """
+        token = self.styles[self.style] if self.style else ""
+        turns = [*self.turns, Message("user", token + text)]
+        rendered = render_chat(self.tokenizer, turns, self.policy, think=self.think)
+        ids = tuple(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        for delta in self.backend.stream(Prompt(with_system(turns, self.policy), ids), self._fitting(len(ids))):
+            if delta.completion is not None:
+                reply = split_thinking(delta.completion.text, opened=opens_thinking(rendered))
+                self.turns = [*turns, Message("assistant", reply.answer)]
+            yield delta
+
+    def reset(self) -> None:
+        """Forget the conversation; the system turn stays."""
+        self.turns = []
+
+    def set_system(self, text: str | None) -> None:
+        """Change the system turn and forget the conversation, which was held under another one.
+
+        Raises:
+            ModelError: the model's template takes no system turn; nothing is changed.
+        """
+        policy = replace(self.policy, system=text)
+        check_policy(self.tokenizer, policy)
+        self.policy = policy
+        self.reset()
+
+    def set_style(self, name: str | None) -> None:
+        """Let every further user turn open with the token of a style; its preset, if it has one, draws the reply.
+
+        Raises:
+            ConfigError: the model has no such style.
+        """
+        if name is not None and name not in self.styles:
+            known = choices(name, self.styles) if self.styles else "It has no style tokens."
+            raise ConfigError(f"{self.name} has no style {name!r}. {known}")
+        self.style = name
+
+    def _fitting(self, prompt_tokens: int) -> Sampling:
+        sampling = PRESETS.get(self.style or "", self.sampling)
+        if self.context is None:
+            return sampling
+        left = self.context - prompt_tokens
+        if left < 1:
+            raise ModelError(
+                f"the conversation has {prompt_tokens:,} tokens, but {self.name} reads at most {self.context:,}; "
+                "/reset starts a new one"
+            )
+        return replace(sampling, max_new_tokens=min(left, sampling.max_new_tokens))
+
+
+def open_partners(
+    target: str, overrides: Sequence[str], root: Path, *, arm: str | None = None, against: str | None = None
+) -> tuple[Partner, ...]:
+    """Load the model that one talks to, and the one beside it.
+
+    Args:
+        target: name or path of a run, or a model id.
+        overrides: ``key=value`` settings; they change a run's own recipe, or the defaults for a model.
+        root: where runs are looked up by name.
+        arm: label of a branch of the run, such as ``trained-seed0``; the first trained one when unset.
+        against: a run, a model, or ``base`` for the untouched model of the target; it samples as the target does.
+
+    Raises:
+        ConfigError: the arm does not exist.
+        ModelError: a model cannot be loaded or cannot follow the policy.
+        RunError: the branch was not trained to its end.
+    """
+    first, recipe = _open(target, overrides, root, arm)
+    if against is None:
+        return (first,)
+    second = _partner(recipe, BASE) if against == BASE else _open(against, overrides, root, None)[0]
+    if second.name == first.name:
+        second = replace(second, name=f"{second.name} (2)")
+    return first, replace(second, sampling=first.sampling)
+
+
+def _open(target: str, overrides: Sequence[str], root: Path, arm: str | None) -> tuple[Partner, Recipe]:
+    run = find_run(target, root)
+    if run is not None:
+        recipe = load_recipe(run.recipe, overrides).recipe
+        branch = _branch(recipe, arm)
+        return _partner(recipe, f"{run.name} {branch.label}", run, branch), recipe
+    if arm is not None:
+        raise ConfigError(f"--arm is {arm}, but {target!r} is no run in {root}; only runs have arms")
+    recipe = load_recipe(None, overrides, {**CHAT_DEFAULTS, "model.id": target}).recipe
+    return _partner(recipe, target), recipe
+
+
+def _branch(recipe: Recipe, arm: str | None) -> Branch:
+    known = {branch.label: branch for branch in branches(recipe)}
+    if arm is not None and arm not in known:
+        raise ConfigError(f"--arm is {arm!r}, but the run has no such arm. {choices(arm, known)}")
+    if arm is not None:
+        return known[arm]
+    trained = [branch for branch in known.values() if branch.arm == "trained"]
+    return (trained or list(known.values()))[0]
+
+
+def _partner(recipe: Recipe, name: str, run: RunDirectory | None = None, branch: Branch | None = None) -> Partner:
+    tokenizer, policy = recipe_tokenizer(recipe), chat_policy(recipe)
+    check_policy(tokenizer, policy)
+    model, context = None, None
+    if not is_remote(recipe):
+        model = load_branch(run, recipe, branch) if run and branch else load_untouched(recipe)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    think = recipe.thinking == "on"
+    sampling = thinking_sampling(recipe) if think else from_section(recipe.sampling)
+    backend = open_backend(recipe, tokenizer, model, thinking=think)
+    styles = {style_name(token): token for token in recipe.style.tokens}
+    return Partner(name, backend, tokenizer, policy, think, sampling, context, styles=styles)
