@@ -9,7 +9,8 @@ import pytest
 from tests.models.conftest import CAUSAL, MIXTURES, SEQ2SEQ
 
 from graft.models.adapters import add_lora, count_parameters
-from graft.models.facts import expert_counts, forecast_memory, model_facts
+from graft.models.facts import forecast_memory, model_facts
+from graft.models.fields import expert_counts
 from graft.models.loading import load_model
 
 Folder = Callable[[str], Path]

@@ -11,30 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graft.errors import ModelError
+from graft.models.fields import CONTEXTS, expert_counts, first_number
 from graft.models.loading import auto_class, load_config
 from graft.models.source import Kind, Source, cannot_load, locate, model_kind, read_config, text_config
 from graft.models.targets import expert_tensors, linear_layers
-
-EXPERT_COUNTS = (
-    "num_experts",
-    "num_local_experts",
-    "n_routed_experts",
-    "moe_num_experts",
-    "num_moe_experts",
-    "num_routed_experts",
-)
-"""Config fields that give the number of experts of a layer."""
-
-EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
-"""Config fields that give how many of them a token visits; without one it is one, as in Switch."""
-
-CONTEXTS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-"""Config fields that give the longest context."""
-
-STORED_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
-
-QUANTIZED_BYTES = {"nf4": 0.52, "int8": 1.02}
-"""Bytes per weight of a quantised linear layer with its scales (blocks of 64, double quantisation)."""
 
 _EXPERT = re.compile(r"(^|\.)experts\.")
 
@@ -163,7 +143,7 @@ def describe(model: Any, config: Mapping[str, Any], kind: Kind) -> ModelFacts:
     ends = [end for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None]
     embeddings = {id(end.weight): end.weight.numel() for end in ends}
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m not in ends]
-    heads = _first(text, ("num_attention_heads", "n_head", "num_heads"))
+    heads = first_number(text, ("num_attention_heads", "n_head", "num_heads"))
     return ModelFacts(
         model_type=str(config.get("model_type", "")),
         kind=kind,
@@ -174,23 +154,14 @@ def describe(model: Any, config: Mapping[str, Any], kind: Kind) -> ModelFacts:
         linear_features=_features(model),
         experts=experts,
         experts_per_token=per_token,
-        context_length=_first(text, CONTEXTS),
+        context_length=first_number(text, CONTEXTS),
         layers=_layers(text),
-        hidden_size=_first(text, ("hidden_size", "n_embd", "d_model")),
+        hidden_size=first_number(text, ("hidden_size", "n_embd", "d_model")),
         heads=heads,
-        kv_heads=_first(text, ("num_key_value_heads", "n_head_kv")) or heads,
+        kv_heads=first_number(text, ("num_key_value_heads", "n_head_kv")) or heads,
         vocabulary=model.get_input_embeddings().weight.shape[0],
         dtype_bytes=STORED_BYTES.get(str(text.get("torch_dtype") or text.get("dtype")).removeprefix("torch."), 4),
     )
-
-
-def expert_counts(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Experts of a layer and how many of them a token visits, from any architecture's config; zeros when dense."""
-    text = text_config(config)
-    experts = _first(text, EXPERT_COUNTS)
-    if experts < 2:
-        return 0, 0
-    return experts, _first(text, EXPERTS_PER_TOKEN) or 1
 
 
 def forecast_memory(
@@ -220,14 +191,9 @@ def _features(model: Any) -> int:
     return sum(left + right for left, right in layers) + sum(many * (left + right) for many, left, right in experts)
 
 
-def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    """The first of these fields that holds a number, or 0."""
-    return next((int(config[name]) for name in names if isinstance(config.get(name), int)), 0)
-
-
 def _layers(text: Mapping[str, Any]) -> int:
     both = [text.get("encoder_layers"), text.get("decoder_layers")]
     if all(isinstance(count, int) for count in both):
         return sum(int(count or 0) for count in both)
-    one = _first(text, ("num_hidden_layers", "n_layer", "num_layers"))
-    return one + _first(text, ("num_decoder_layers",))
+    one = first_number(text, ("num_hidden_layers", "n_layer", "num_layers"))
+    return one + first_number(text, ("num_decoder_layers",))

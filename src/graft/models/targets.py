@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import ModelError, choices
+from graft.models.fields import expert_counts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -255,8 +256,6 @@ def _names_taken_for_experts(model: PreTrainedModel, names: set[str]) -> set[str
 
 
 def _is_mixture(model: PreTrainedModel) -> bool:
-    from graft.models.facts import expert_counts
-
     return expert_counts(model.config.to_dict())[0] > 0
 
 
