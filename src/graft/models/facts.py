@@ -16,6 +16,11 @@ from graft.models.loading import auto_class, load_config
 from graft.models.source import Kind, Source, cannot_load, locate, model_kind, read_config, text_config
 from graft.models.targets import expert_tensors, linear_layers
 
+STORED_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+
+QUANTIZED_BYTES = {"nf4": 0.52, "int8": 1.02}
+"""Bytes per weight of a quantised linear layer with its scales (blocks of 64, double quantisation)."""
+
 _EXPERT = re.compile(r"(^|\.)experts\.")
 
 

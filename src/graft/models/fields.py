@@ -23,11 +23,6 @@ EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk",
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 """Config fields that give the longest context."""
 
-STORED_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
-
-QUANTIZED_BYTES = {"nf4": 0.52, "int8": 1.02}
-"""Bytes per weight of a quantised linear layer with its scales (blocks of 64, double quantisation)."""
-
 
 def first_number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
     """The first of these fields that holds a number, or 0."""
