@@ -147,3 +147,20 @@ def test_a_number_that_is_no_class_is_refused() -> None:
 def test_different_items_are_refused() -> None:
     with pytest.raises(DataError, match="answers must be"):
         classify([0, 1], [0, 1, 1], LABELS, np.arange(2), rng(), 10)
+
+
+def test_rare_resamples_without_a_value_are_left_out_and_said() -> None:
+    # the second class has 4 of 60 items: about (56/60)^60 = 1.6% of the resamples hold none of them
+    gold, called = [0] * 56 + [1] * 4, [0] * 55 + [1] * 4 + [0]
+    found = classify(gold, called, ("a", "b"), np.arange(60), rng(), 2000)
+    assert found.mcc.defined and "resamples, which are left out" in found.mcc.reason
+    change = classification_change(gold, [0] * 50 + [1] * 10, called, 2, np.arange(60), rng(), 2000)["mcc"]
+    assert change.interval.defined and change.reason == ""
+    assert change.interval.low < change.estimate < change.interval.high
+
+
+def test_many_resamples_without_a_value_leave_it_undefined() -> None:
+    # one item of 30: (29/30)^30 = 36% of the resamples miss it
+    found = classify([0] * 29 + [1], [0] * 28 + [1, 1], ("a", "b"), np.arange(30), rng(), 500)
+    assert found.mcc.estimate > 0 and not found.mcc.defined
+    assert found.mcc.reason.startswith("undefined in ")

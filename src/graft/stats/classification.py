@@ -7,7 +7,7 @@ called p. Everything is computed from such tables, so a resample of clusters is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from graft.errors import DataError
 from graft.stats.intervals import NAN, Interval, percentile_interval, undefined
 from graft.stats.paired import Change, summarise_change, undefined_change
 from graft.stats.resampling import check_resamples, chunk_sizes, draw_counts, encode_clusters, resample_seeds
+
+MOST_UNDEFINED = 0.1
+"""Share of resamples without a value up to which the others give the interval: a rare class may be drawn by none."""
 
 Tables = NDArray[np.float64]
 """(..., K, K) counts."""
@@ -204,13 +207,28 @@ def classification_change(
         if np.isnan(per_seed).any():
             found[name] = undefined_change(_UNDEFINED[name], seeds=len(after))
             continue
-        replicates = np.zeros(1) if drawn is None else drawn[name][:, len(before) :] - drawn[name][:, : len(before)]
-        if missing := int(np.isnan(replicates).any(axis=-1).sum()):
-            found[name] = undefined_change(f"undefined in {missing} of {resamples} resamples", seeds=len(after))
+        if drawn is None:
+            found[name] = summarise_change(per_seed, np.zeros(1), len(gold), words)
             continue
-        means = replicates if drawn is None else resample_seeds(replicates, rng)
-        found[name] = summarise_change(per_seed, means, len(gold), words)
+        usable, left_out = _defined(drawn[name][:, len(before) :] - drawn[name][:, : len(before)])
+        if not len(usable):
+            found[name] = undefined_change(left_out, seeds=len(after))
+            continue
+        change = summarise_change(per_seed, resample_seeds(usable, rng), len(gold), words)
+        interval, interval90 = (replace(one, reason=left_out) for one in (change.interval, change.interval90))
+        found[name] = replace(change, interval=interval, interval90=interval90)
     return found
+
+
+def _defined(drawn_RS: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """The resamples in which a measure exists, and how many do not; none of them where too many are lost."""
+    usable = drawn_RS[~np.isnan(drawn_RS).any(axis=1)]
+    lost, drawn = len(drawn_RS) - len(usable), len(drawn_RS)
+    if not lost:
+        return drawn_RS, ""
+    if lost > MOST_UNDEFINED * drawn:
+        return drawn_RS[:0], f"undefined in {lost} of {drawn} resamples"
+    return usable, f"undefined in {lost} of {drawn} resamples, which are left out"
 
 
 def _replicates(
@@ -260,10 +278,10 @@ def _interval(
         return undefined(_UNDEFINED[name], n=n, level=level)
     if drawn is None:
         return undefined("one cluster only: its spread cannot be seen", n=n, level=level, estimate=estimate)
-    if missing := int(np.isnan(drawn).any(axis=1).sum()):
-        reason = f"undefined in {missing} of {len(drawn)} resamples"
-        return undefined(reason, n=n, level=level, estimate=estimate)
-    return percentile_interval(estimate, resample_seeds(drawn, rng), level, n)
+    usable, left_out = _defined(drawn)
+    if not len(usable):
+        return undefined(left_out, n=n, level=level, estimate=estimate)
+    return replace(percentile_interval(estimate, resample_seeds(usable, rng), level, n), reason=left_out)
 
 
 def _class_rows(table: NDArray[np.float64], labels: tuple[str, ...]) -> tuple[ClassRow, ...]:

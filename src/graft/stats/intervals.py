@@ -26,7 +26,7 @@ class Interval:
         high: upper end, NaN when undefined.
         level: coverage that is aimed at, in (0, 1).
         n: items behind the estimate.
-        reason: why something is NaN; empty when everything is defined.
+        reason: why something is NaN, or what a defined interval had to leave out; empty otherwise.
     """
 
     estimate: float
