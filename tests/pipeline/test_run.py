@@ -133,7 +133,10 @@ def test_a_model_alone_can_be_scored(tmp_path: Path, small_recipe: Build, toy_fo
         ({"model__id": "Qwen/Qwen3-0.6B"}, "cannot load the config of 'Qwen/Qwen3-0.6B' .offline"),
         ({"train__optimizer": "sdg"}, "train.optimizer is 'sdg'.*Did you mean 'sgd'"),
         ({"train__schedule": "cosinus"}, "train.schedule is 'cosinus'.*Did you mean 'cosine'"),
-        ({"data__train": "count", "study__arms": ["shuffled"]}, "study.arms holds shuffled, a control of the task"),
+        (
+            {"data__train": "prose", "data__corpus": [__file__], "study__arms": ["shuffled"]},
+            "study.arms holds shuffled, which exchanges answers, but prose",
+        ),
         ({"data__corpus": ["nowhere.txt"]}, "data.corpus names nowhere.txt, but there is no such file"),
         ({"words__source": "nowhere.txt"}, "words.source is 'nowhere.txt', but there is no such file"),
         ({"words__train": 99_999}, "12500 train words, but 99999 are wanted"),

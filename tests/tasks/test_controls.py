@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from graft.errors import DataError
+from graft.tasks.controls import shuffled, spell_first
 from graft.tasks.count import CountTask
 from graft.tasks.spelling import SpellingTask
-from graft.tasks.words.controls import shuffled, spell_first
 from graft.tasks.words.pool import Word, WordSets
 from graft.tasks.words.split import package_sets
 from graft.tasks.words.task import SEPARATORS
@@ -52,7 +53,41 @@ def test_the_prompted_arm_asks_for_the_spelling_first_and_keeps_the_question() -
     assert replace(prompted, prompt=example.prompt) == example
 
 
-def test_controls_of_another_task_are_refused() -> None:
-    examples = list(CountTask(SETS).examples("train", limit=2, seed=0))
-    with pytest.raises(DataError, match="spelling examples, but got count/"):
-        shuffled(examples, seed=0)
+LABELS = ("bad", "good", "neutral")
+
+
+def _labelled(count: int) -> list[Example]:
+    golds = ["neutral"] * (count * 2 // 3) + ["good", "bad"] * count
+    return [Example(f"own/{n}", "own", f"text {n}", golds[n], f"text {n}", options=LABELS) for n in range(count)]
+
+
+def test_shuffled_labels_are_those_of_other_rows_and_as_frequent_as_before() -> None:
+    rows = _labelled(300)
+    found = shuffled(rows, seed=3)
+    assert Counter(row.gold for row in found) == Counter(row.gold for row in rows)
+    assert all(replace(after, gold=before.gold) == before for before, after in zip(rows, found, strict=True))
+    kept = sum(after.gold == before.gold for before, after in zip(rows, found, strict=True)) / 300
+    assert 0.42 < kept < 0.58  # by chance (2/3)² + (1/6)² + (1/6)² = 50%
+    assert found != shuffled(rows, seed=4)
+
+
+def test_a_row_keeps_its_wrong_label_when_it_comes_again() -> None:
+    rows = _labelled(30)
+    found = shuffled([*rows, *rows], seed=0)
+    assert found[:30] == found[30:]
+
+
+def test_options_of_each_rows_own_are_exchanged_by_their_place() -> None:
+    rows = [
+        Example("c/0", "c", "?", "red", options=("blue", "red")),
+        Example("c/1", "c", "?", "one", options=("one", "two", "six")),
+    ]
+    assert [row.gold for row in shuffled(rows, seed=0)] == ["blue", "two"]
+
+
+def test_free_answers_are_exchanged_and_plain_text_is_refused() -> None:
+    rows = [Example(f"q/{n}", "q", f"{n}?", f"answer {n}") for n in range(5)]
+    assert sorted(row.gold for row in shuffled(rows, seed=0)) == [row.gold for row in rows]
+    assert all(after.gold != before.gold for before, after in zip(rows, shuffled(rows, seed=0), strict=True))
+    with pytest.raises(DataError, match="prose/1 is plain text"):
+        shuffled([Example("prose/1", "prose", None, "Once upon a time")], seed=0)

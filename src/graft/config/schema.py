@@ -190,7 +190,7 @@ class StudySection(Section):
 
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("base", "trained", "format")
     """`base` untouched; `trained` on `data.train`; `format` the same prompts, answered by the base itself; `shuffled`
-    another word's letters; `swapped` with the first and last control token
+    another word's letters or another row's answer; `swapped` with the first and last control token
     exchanged; `direct` on each target task itself (the ceiling); `prompted` base told to spell first."""
 
     seeds: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0,)

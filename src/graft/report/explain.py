@@ -17,8 +17,8 @@ ARMS: dict[str, tuple[str, str]] = {
     ),
     "shuffled": (
         "Shuffled",
-        "Trained on another word's letters. A diagnostic of how much such training disturbs the model; "
-        "beating it proves nothing.",
+        "Trained on the same prompts with another word's letters or another row's answer. A diagnostic of how much "
+        "such training disturbs the model, and of what is learned from the answers' frequencies alone.",
     ),
     "direct": ("Direct", "Trained on the target task itself: the ceiling that transfer could reach."),
     "prompted": ("Prompted", "The untouched model, told in the prompt to spell the word first; scored leniently."),
@@ -51,6 +51,13 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Invalid", "a rule of the study was broken, so that no conclusion is drawn."),
     ("Normalised transfer", "the gain as a share of the gain of training directly on the target task."),
     ("Likeliest label", "the label whose tokens, the end of the turn included, are likeliest after the prompt."),
+    ("Learned", "beats the base, the format control, every trivial answer and the learned shortcut, by the metric."),
+    ("Trivial answers", "rules that need no skill, such as always the most frequent answer; known before training."),
+    (
+        "Learned shortcut",
+        "logistic regression on what can be read without the skill (letter, length, place, words of a text), called on "
+        "words or texts that it was not fitted on.",
+    ),
     ("Macro-F1", "mean over the classes of F1, the harmonic mean of precision and recall; every class counts alike."),
     ("MCC", "Matthews' correlation between right and called classes: 0 is chance, 1 is all right."),
     ("Brier score", "squared distance of the probabilities from the right answer: 0 is perfect, 2 is surely wrong."),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from graft.data.mixture import Mixture
 from graft.pipeline.branches import Branch, branch_sources
 from graft.pipeline.prepare.lab import Lab
+from graft.tasks.controls import shuffled
 from graft.tasks.style import swap_styles
-from graft.tasks.words.controls import shuffled
 from graft.types import Example
 
 

@@ -143,10 +143,11 @@ def _check_arms(recipe: Recipe) -> None:
             f"study.arms holds prompted, which asks the base to spell first, but {', '.join(others)} ask about no "
             "word; leave that arm out"
         )
-    if "shuffled" in arms and trained_tasks(recipe) != ("spelling",):
+    texts = [name for name in trained_tasks(recipe) if not own_task(recipe, name) and tasks.card(name).kind == "corpus"]
+    if "shuffled" in arms and texts:
         raise ConfigError(
-            "study.arms holds shuffled, a control of the task spelling, but data.train is "
-            f"{', '.join(trained_tasks(recipe))}; train on spelling alone or leave that arm out"
+            f"study.arms holds shuffled, which exchanges answers, but {', '.join(texts)} in data.train is plain text; "
+            "leave that arm out"
         )
     if "direct" in arms and not target_tasks(recipe):
         raise ConfigError("study.arms holds direct, but every task of eval.tasks is trained; add a task to score")

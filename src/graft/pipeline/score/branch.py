@@ -21,7 +21,7 @@ from graft.pipeline.score.labels import calibration_records, label_records, with
 from graft.pipeline.score.thinking import thinking_items
 from graft.runs.directory import RunDirectory
 from graft.runs.samples import write_samples
-from graft.tasks.words.controls import spell_first
+from graft.tasks.controls import spell_first
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
