@@ -85,7 +85,8 @@ def test_twitter_sentiment(load: Load) -> None:
         "Tweet: $ALLY - Ally Financial pulls outlook https://t.co/G9Zdi1boy5\nSentiment:"
     )
     assert (held_out[0].id, held_out[0].gold) == ("own/0", "bearish")
-    assert task.baselines(held_out)["majority"] == 1566 / 2388
+    [majority] = set(task.trivial_answers(held_out)["majority"])
+    assert sum(example.gold == majority for example in held_out) == 1566 and len(held_out) == 2388
 
 
 def test_cola_in_tab_separated_files_without_a_header(load: Load) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -299,11 +300,25 @@ def test_the_letters_of_the_real_rows_are_the_published_ones() -> None:
     assert all(found.gold == row["answer"] for row, found in kept)
 
 
-def test_the_baselines_are_the_most_frequent_answer_and_an_even_guess() -> None:
+def test_the_trivial_answers_are_the_most_frequent_one_and_an_even_guess() -> None:
     examples = [example("a", ("a", "b")), example("a", ("a", "b")), example("b", ("a", "b", "c", "d"))]
-    found: Mapping[str, float] = build("imdb").baselines(examples)
-    assert found == {"majority": pytest.approx(2 / 3), "uniform": pytest.approx((0.5 + 0.5 + 0.25) / 3)}
-    assert build("imdb").baselines([]) == {}
+    found: Mapping[str, Sequence[str]] = build("imdb").trivial_answers(examples)
+    assert found["majority"] == ["a", "a", "a"]
+    assert all(said in one.options for said, one in zip(found["even guess"], examples, strict=True))
+    assert found == build("imdb").trivial_answers(examples)
+
+
+def test_the_longest_option_is_a_trivial_answer_of_a_choice() -> None:
+    task = build("mmlu")
+    asked = task.example({"question": "Why?", "subject": "x", "choices": ["no", "because of it", "so"], "answer": 0}, 0)
+    assert task.trivial_answers([asked])["longest option"] == ["B"]
+
+
+def test_the_surface_of_a_text_is_its_words_without_their_order() -> None:
+    one, other = (replace(example("a", ("a", "b")), prompt=text) for text in ("Not good, bad!", "bad not Good"))
+    surface = build("imdb").surface(one)
+    assert surface == build("imdb").surface(other)
+    assert surface == {"words": 3.0, "word not": "there", "word good": "there", "word bad": "there"}
 
 
 def test_items_are_those_of_the_seed() -> None:

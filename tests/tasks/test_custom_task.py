@@ -50,7 +50,7 @@ def test_a_prompt_a_label_and_its_words_make_a_classification(reviews: Path) -> 
     assert (card.name, card.kind, card.metric, card.size) == ("mine", "classification", "accuracy", "3 train, 3 eval")
     assert card.source == "reviews.csv: CSV, UTF-8, 3 rows"
     assert task.labels == ("bad", "good")
-    assert task.baselines(examples(task))["majority"] == 2 / 3
+    assert task.trivial_answers(examples(task))["majority"] == ["good"] * 3
 
 
 @pytest.mark.parametrize(

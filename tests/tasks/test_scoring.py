@@ -8,7 +8,7 @@ import pytest
 
 from graft import tasks
 from graft.errors import DataError
-from graft.tasks.words.pool import WordSets
+from graft.tasks.words.pool import Word, WordSets
 from graft.tasks.words.scoring import character_error_rate, edit_distance, first_error, macro_accuracy
 from graft.types import Example
 
@@ -44,30 +44,72 @@ def _example(task: str, word: str, gold: str) -> Example:
     return Example(f"{task}/{word}", task, "…", gold, word, strata={"separator": "hyphen"})
 
 
-def _baselines(task: str, *rows: tuple[str, str]) -> dict[str, float]:
-    return dict(tasks.load(task, WordSets((), ())).baselines([_example(task, word, gold) for word, gold in rows]))
+def _accuracies(task: str, *examples: Example, words: tuple[str, ...] = ()) -> dict[str, float]:
+    built = tasks.load(task, WordSets(tuple(map(Word, words)), ()))
+    answers = built.trivial_answers(examples)
+    return {
+        name: sum(built.score(example, said).strict for example, said in zip(examples, given, strict=True))
+        / len(examples)
+        for name, given in answers.items()
+    }
 
 
-def test_baselines_are_the_accuracy_of_trivial_answers() -> None:
-    assert _baselines("spelling", ("straw", "s-t-r-a-w"), ("abc", "a-b-c")) == {"echo the word": 0.0, "alphabet": 0.5}
-    position = _baselines("position", ("banana", "a"), ("bird", "b"), ("area", "a"), ("fish", "h"))
-    assert position["constant letter"] == 0.5
-    assert position["first letter"] == 0.5
-    assert position["random letter of the word"] == pytest.approx((3 / 6 + 1 / 4 + 2 / 4 + 1 / 4) / 4)
-    count = _baselines("count", ("banana", "3"), ("bird", "1"), ("fish", "1"), ("milk", "0"))
-    assert count == {"always 0": 0.25, "always 1": 0.5, "most frequent answer": 0.5}
-    assert _baselines("length", ("banana", "6"), ("bird", "4"), ("fish", "4"))["most frequent answer"] == pytest.approx(
-        2 / 3
-    )
-    assert _baselines("contains", ("banana", "yes"), ("bird", "no"), ("fish", "no"))[
-        "most frequent answer"
-    ] == pytest.approx(2 / 3)
-    assert _baselines("first", ("area", "a"))["first letter"] == 1.0
-    assert _baselines("echo", ("bird", "bird"), ("fish", "fish")) == {"constant word": 0.5}
+def test_trivial_answers_are_scored_as_replies_are() -> None:
+    spelled = [_example("spelling", word, "-".join(word)) for word in ("straw", "abc")]
+    assert _accuracies("spelling", *spelled) == {"echo the word": 0.0, "alphabet": 0.5}
+    counted = [_example("count", word, gold) for word, gold in (("banana", "3"), ("bird", "1"), ("milk", "0"))]
+    assert _accuracies("count", *counted, _example("count", "fish", "1")) == {
+        "always 0": 0.25,
+        "always 1": 0.5,
+        "most frequent answer": 0.5,
+    }
+    held = [_example("contains", word, gold) for word, gold in (("banana", "yes"), ("bird", "no"), ("fish", "no"))]
+    assert _accuracies("contains", *held)["most frequent answer"] == pytest.approx(2 / 3)
+    assert _accuracies("echo", *(_example("echo", word, word) for word in ("bird", "fish"))) == {"constant word": 0.5}
+
+
+def _placed(word: str, index: int, from_end: bool = False) -> Example:
+    strata = {"index": index, "index_from_end": len(word) + 1 - index, "from_end": from_end}
+    return Example(f"position/{word}/{index}", "position", "…", word[index - 1], word, strata=strata)
+
+
+def test_a_letter_is_guessed_from_its_place_in_the_training_words() -> None:
+    items = [_placed("banana", 2), _placed("bird", 1), _placed("tests", 5, from_end=True), _placed("fish", 4)]
+    found = _accuracies("position", *items, words=("tables", "cats", "bats"))
+    # the 2nd letter is mostly a, the 1st was t, c, b once each, the last is s, the 4th was l, s, s
+    assert found["usual letter at the place"] == 0.5
+    assert found["first letter"] == 0.25
+    assert found["commonest letter of the word"] == 0.5  # banana: a; bird: b, the first of four
+    assert "usual letter at the place" not in _accuracies("position", *items)
+
+
+def test_reading_the_first_letter_is_no_trivial_answer_where_it_is_the_skill() -> None:
+    assert "first letter" not in _accuracies("first", _example("first", "area", "a"))
 
 
 @pytest.mark.parametrize("name", [name for name in tasks.names() if tasks.is_word_task(name)])
-def test_baselines_without_examples_are_undefined(name: str) -> None:
-    values = _baselines(name)
-    assert values
-    assert all(math.isnan(value) for value in values.values())
+def test_trivial_answers_of_no_items_are_none(name: str) -> None:
+    answers = tasks.load(name, WordSets((), ())).trivial_answers([])
+    assert answers and not any(answers.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("count", {"letter": "e", "length": "5"}),
+        ("contains", {"letter": "e", "length": "5"}),
+        ("length", {}),  # the length is the skill
+        ("spelling", {}),
+        ("first", {}),
+    ],
+)
+def test_the_surface_of_an_item_never_holds_the_skill(task: str, expected: dict[str, str]) -> None:
+    example = Example(f"{task}/x", task, "…", "1", "there", strata={"letter": "e", "true_count": "2", "present": True})
+    assert tasks.load(task, WordSets((), ())).surface(example) == expected
+
+
+def test_the_surface_of_a_position_is_where_it_is_asked_for() -> None:
+    assert tasks.load("position", WordSets((), ())).surface(_placed("banana", 2, from_end=True)) == {
+        "place": "end 5",
+        "length": "6",
+    }

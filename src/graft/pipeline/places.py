@@ -6,7 +6,7 @@ from pathlib import Path
 
 from graft.pipeline.branches import Branch
 from graft.runs.directory import RunDirectory
-from graft.runs.samples import samples_name
+from graft.runs.samples import SLASH, samples_name
 
 CALIBRATION = "calibration"
 """The split of items that are never scored."""
@@ -25,6 +25,11 @@ def samples_path(run: RunDirectory, branch: Branch, task: str) -> Path:
 def calibration_path(run: RunDirectory, branch: Branch, task: str) -> Path:
     """Where the items are that the temperature of a branch and task is fitted on."""
     return run.path / CALIBRATION / f"{samples_name(branch.label, task)}.jsonl"
+
+
+def baselines_path(run: RunDirectory, task: str) -> Path:
+    """Where the scored trivial answers to a task's held-out items are."""
+    return run.path / "baselines" / f"{task.replace('/', SLASH)}.jsonl"
 
 
 def lengths_path(run: RunDirectory, branch: Branch) -> Path:

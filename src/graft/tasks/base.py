@@ -7,6 +7,7 @@ reward in reinforcement learning.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -65,6 +66,20 @@ class Task(ABC):
     def score(self, example: Example, reply: str) -> Score:
         """Judge one reply against the example's gold answer."""
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy in [0, 1] of the trivial answers on these examples, by baseline name."""
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """What could be answered without the skill, by the name of the rule: one answer for each example."""
         return {}
+
+    def surface(self, example: Example) -> Mapping[str, str | float]:
+        """What can be read off an item without the skill: texts are categories, numbers are quantities.
+
+        A regression guesses the answer from it, and nothing counts as learned that does no better. Empty where
+        everything that can be read is the skill itself.
+        """
+        return {}
+
+
+def constant_answer(examples: Sequence[Example]) -> list[str]:
+    """The most frequent right answer, for every example."""
+    golds = Counter(example.gold for example in examples)
+    return [golds.most_common(1)[0][0]] * len(examples) if golds else []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from graft.tasks.dataset import DatasetTask
 from graft.tasks.execution import Limits, Verdict, run_tests
-from graft.types import Score
+from graft.types import Example, Score
 
 NOT_ALLOWED = "code is only run with --allow-code-execution"
 """Why a reply was not judged."""
@@ -30,6 +30,10 @@ class CodeTask(DatasetTask):
             limits: what a program may use; the default limits when ``None``.
         """
         self.limits = limits or Limits()
+
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """None: no program passes the tests of several rows."""
+        return {}
 
     def judge(self, code: str | None, tests: str, libraries: Iterable[str], *, only_code: bool) -> Score:
         """Score a program by its tests.

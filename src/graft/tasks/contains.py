@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from graft.tasks.base import TaskCard
+from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_yes_no
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import most_frequent_share
+from graft.tasks.words.scoring import letter_and_length
 from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -56,6 +56,10 @@ class ContainsTask(WordTask):
         """``yes`` or ``no``."""
         return parse_yes_no(reply)
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of the best constant answer."""
-        return {"most frequent answer": most_frequent_share([example.gold for example in examples])}
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The best constant answer."""
+        return {"most frequent answer": constant_answer(examples)}
+
+    def surface(self, example: Example) -> Mapping[str, str | float]:
+        """The letter and the length of the word: common letters are in long words."""
+        return letter_and_length(example)

@@ -11,10 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from graft.tasks.base import TaskCard
+from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_number
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import absolute_error, mean, most_frequent_share
+from graft.tasks.words.scoring import absolute_error, letter_and_length
 from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -86,14 +86,17 @@ class CountTask(WordTask):
         """``absolute_error``, NaN without an answer."""
         return {"absolute_error": absolute_error(answer, example.gold)}
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of the constant answers."""
-        golds = [example.gold for example in examples]
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The constant answers."""
         return {
-            "always 0": mean(gold == "0" for gold in golds),
-            "always 1": mean(gold == "1" for gold in golds),
-            "most frequent answer": most_frequent_share(golds),
+            "always 0": ["0"] * len(examples),
+            "always 1": ["1"] * len(examples),
+            "most frequent answer": constant_answer(examples),
         }
+
+    def surface(self, example: Example) -> Mapping[str, str | float]:
+        """The letter and the length of the word: common letters are often in long words."""
+        return letter_and_length(example)
 
 
 def letters_by_stratum(word: str) -> dict[str, list[str]]:

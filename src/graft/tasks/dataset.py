@@ -15,7 +15,7 @@ from itertools import count, islice
 from typing import Any, ClassVar
 
 from graft import errors
-from graft.tasks.base import Split, Task
+from graft.tasks.base import Split, Task, constant_answer
 from graft.types import Example, Score
 
 Row = Mapping[str, Any]
@@ -105,6 +105,11 @@ class DatasetTask(Task):
         answer = reply.strip().rstrip(".").strip().lower()
         right = answer == example.gold.strip().rstrip(".").lower()
         return Score(strict=strict, lenient=strict or right, parsed=bool(answer), answer=answer or None)
+
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The most frequent right answer, and the prompt itself: a copied passage shares words with any answer."""
+        echoed = [example.prompt or "" for example in examples]
+        return {"most frequent answer": constant_answer(examples), "echo the prompt": echoed}
 
 
 def is_held_out(text: str, share: float = HELD_OUT_SHARE) -> bool:

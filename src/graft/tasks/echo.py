@@ -8,10 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from graft.tasks.base import TaskCard
+from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_word
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import most_frequent_share
 from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -51,6 +50,6 @@ class EchoTask(WordTask):
         """The word."""
         return parse_word(reply)
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of the best constant word."""
-        return {"constant word": most_frequent_share([example.gold for example in examples])}
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The best constant word."""
+        return {"constant word": constant_answer(examples)}

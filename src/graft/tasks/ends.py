@@ -10,10 +10,10 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from graft.tasks.base import TaskCard
+from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_letter
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import letter_baselines
+from graft.tasks.words.scoring import commonest_letter
 from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -58,9 +58,12 @@ class EndsTask(WordTask):
         """``same_letter_in_word``: 1 when the answer is some letter of the word, NaN without an answer."""
         return {"same_letter_in_word": math.nan if answer is None else float(answer in example.cluster)}
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of the best constant letter, of the first letter, and expected of a random letter of the word."""
-        return letter_baselines(examples)
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The best constant letter, and the commonest letter of the word."""
+        return {
+            "constant letter": constant_answer(examples),
+            "commonest letter of the word": [commonest_letter(example.cluster) for example in examples],
+        }
 
 
 class FirstTask(EndsTask):

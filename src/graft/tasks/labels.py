@@ -7,13 +7,14 @@ leniently, when exactly one of the labels stands in it and it is the right one.
 from __future__ import annotations
 
 import hashlib
+import random
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from graft.errors import DataError
+from graft.tasks.base import constant_answer
 from graft.tasks.dataset import DatasetTask, Row
 from graft.types import Example, Score, Stratum
 
@@ -27,6 +28,8 @@ _ANSWER_IS = re.compile(r"\b(?:answer|choice|option)(?:\s+is\b|\s*:)[\s:(*\[]{0,
 _LETTER_ALONE = re.compile(r"\W*([A-Ja-j])\W*")
 _LETTER_FIRST = re.compile(r"[(\[*]*([A-J])[.):\]*]")
 _LETTER = re.compile(r"(?<![\w'’])([A-J])(?![\w'’])(?! [a-z])")
+_WORD = re.compile(r"\w+")
+_LISTED = re.compile(r"^([A-J])\. (.*)$", re.MULTILINE)
 _WORDS = ((16, "1–16 words"), (64, "17–64 words"), (256, "65–256 words"))
 
 
@@ -43,13 +46,17 @@ class LabelTask(DatasetTask):
         strict = reply.strip() == example.gold
         return Score(strict=strict, lenient=strict or answer == example.gold, parsed=answer is not None, answer=answer)
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of always giving these examples' most frequent answer, and of guessing evenly."""
-        if not examples:
-            return {}
-        _, most = Counter(example.gold for example in examples).most_common(1)[0]
-        guess = sum(1 / len(example.options) for example in examples)
-        return {"majority": most / len(examples), "uniform": guess / len(examples)}
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """These examples' most frequent answer, and an even guess that is the same whenever it is made."""
+        return {
+            "majority": constant_answer(examples),
+            "even guess": [random.Random(example.id).choice(example.options) for example in examples],
+        }
+
+    def surface(self, example: Example) -> Mapping[str, str | float]:
+        """The words of the prompt, in no order, and their number."""
+        words = _WORD.findall((example.prompt or "").lower())
+        return {"words": float(len(words)), **{f"word {word}": "there" for word in words}}
 
     def make(
         self, row: Row, index: int, *, prompt: str, gold: str, options: Sequence[str], strata: Mapping[str, Stratum]
@@ -176,6 +183,10 @@ class ChoiceTask(LabelTask):
         """The letter that a reply gives."""
         return find_letter(reply, options)
 
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """Also the longest option, which makers of questions are known to spend most care on."""
+        return {**super().trivial_answers(examples), "longest option": [_longest(example) for example in examples]}
+
 
 def right_option(where: str, options: Sequence[str], place: Any) -> str:
     """The option at a place that a row names.
@@ -234,6 +245,12 @@ def length_bucket(text: str) -> str:
 def digest(value: Any) -> str:
     """16 hexadecimal digits that stand for a cell: equal cells have equal ones."""
     return hashlib.blake2b(str(value).encode(), digest_size=8).hexdigest()
+
+
+def _longest(example: Example) -> str:
+    """The letter of the longest option in a prompt of `ChoiceTask`."""
+    texts = dict(_LISTED.findall(example.prompt or ""))
+    return max(example.options, key=lambda letter: len(texts.get(letter, "")))
 
 
 def _fields(template: str) -> list[str]:

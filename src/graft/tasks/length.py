@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from graft.tasks.base import TaskCard
+from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_number
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import absolute_error, most_frequent_share
+from graft.tasks.words.scoring import absolute_error
 from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -55,6 +55,6 @@ class LengthTask(WordTask):
         """``absolute_error``, NaN without an answer."""
         return {"absolute_error": absolute_error(answer, example.gold)}
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of the best constant answer."""
-        return {"most frequent answer": most_frequent_share([example.gold for example in examples])}
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The best constant answer."""
+        return {"most frequent answer": constant_answer(examples)}

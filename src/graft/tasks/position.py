@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from graft.tasks.base import Split, TaskCard
+from graft.tasks.base import Split, TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_letter
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import letter_baselines
+from graft.tasks.words.scoring import commonest_letter
 from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -97,9 +98,38 @@ class PositionTask(WordTask):
         """``same_letter_in_word``: 1 when the answer is some letter of the word, NaN without an answer."""
         return {"same_letter_in_word": math.nan if answer is None else float(answer in example.cluster)}
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of the best constant letter, of the first letter, and expected of a random letter of the word."""
-        return letter_baselines(examples)
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The best constant letter, letters of the word that need no counting, and the usual letter at the place."""
+        found = {
+            "constant letter": constant_answer(examples),
+            "first letter": [example.cluster[0] for example in examples],
+            "commonest letter of the word": [commonest_letter(example.cluster) for example in examples],
+        }
+        if not self.words.train:
+            return found
+        usual = {place: Counter(letters).most_common(1)[0][0] for place, letters in self._letters_by_place().items()}
+        return found | {"usual letter at the place": [usual.get(_place(example), "e") for example in examples]}
+
+    def surface(self, example: Example) -> Mapping[str, str | float]:
+        """The place and the length of the word: some letters like to open words, some to close them."""
+        direction, n = _place(example)
+        return {"place": f"{direction} {n}", "length": str(len(example.cluster))}
+
+    def _letters_by_place(self) -> dict[tuple[str, int], str]:
+        """All letters of the training words at each place, counted from both ends."""
+        found: dict[tuple[str, int], list[str]] = {}
+        for word in self.words.train:
+            for n, (first, last) in enumerate(zip(word.text, reversed(word.text), strict=True), start=1):
+                found.setdefault(("start", n), []).append(first)
+                found.setdefault(("end", n), []).append(last)
+        return {place: "".join(letters) for place, letters in found.items()}
+
+
+def _place(example: Example) -> tuple[str, int]:
+    """The end that is counted from, and the number that is asked for."""
+    if example.strata["from_end"]:
+        return "end", int(example.strata["index_from_end"])
+    return "start", int(example.strata["index"])
 
 
 def ordinal(n: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from graft.tasks.base import TaskCard
 from graft.tasks.words.parsing import parse_letters
 from graft.tasks.words.pool import Word
-from graft.tasks.words.scoring import character_error_rate, first_error, mean
+from graft.tasks.words.scoring import character_error_rate, first_error
 from graft.tasks.words.task import LICENCE, SEPARATORS, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
@@ -71,12 +71,12 @@ class SpellingTask(WordTask):
         gold = self.target(example)
         return {"cer": character_error_rate(answer or "", gold), "first_error": first_error(answer or "", gold)}
 
-    def baselines(self, examples: Sequence[Example]) -> Mapping[str, float]:
-        """Accuracy of writing the word unspelled, and of reciting the alphabet to the word's length."""
-        alphabet = [_ALPHABET[: len(self.target(example))] for example in examples]
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """The word unspelled, and the alphabet to the word's length."""
         return {
-            "echo the word": mean(example.gold == example.cluster for example in examples),
-            "alphabet": mean(
-                self.target(example) == letters for example, letters in zip(examples, alphabet, strict=True)
-            ),
+            "echo the word": [example.cluster for example in examples],
+            "alphabet": [
+                SEPARATORS[str(example.strata["separator"])].join(_ALPHABET[: len(self.target(example))])
+                for example in examples
+            ],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from graft import tasks
 from graft.config.schema import Recipe
 from graft.data.chat import ChatPolicy, check_policy
 from graft.data.sources import word_sets
+from graft.evals.baselines import baseline_records, baseline_scores
 from graft.evals.scoring import Items, prepare_items
 from graft.models.loading import load_tokenizer
 from graft.models.style import add_style_tokens
@@ -189,8 +190,29 @@ def _phrasings(names: Iterable[str], words: WordSets, split: Split) -> list[str]
     return [phrasing.text for task in found if isinstance(task, WordTask) for phrasing in task.phrasings(split)]
 
 
-def forecast(lab: Lab) -> dict[str, Any]:
-    """The smallest change each task's items can show, before anything is trained (McNemar, 80% power)."""
+Baselines = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Scored trivial answers to the held-out items, by task."""
+
+
+def baselines(lab: Lab) -> Baselines:
+    """What could be answered to the held-out items without the skill, known before anything is trained."""
+    return {
+        items.task.card.name: baseline_records(items.task, items.examples)
+        for items in lab.items
+        if items.split == "eval"
+    }
+
+
+def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
+    """What is known of each task before anything is trained.
+
+    That is the smallest change that its items can show (McNemar, 80% power), its metric, and what the trivial answers
+    reach in it.
+
+    Args:
+        lab: the shared parts of the run.
+        known: what `baselines` gave.
+    """
     study = lab.recipe.study
     scored = [items for items in lab.items if items.split == "eval"]
     return {
@@ -200,7 +222,8 @@ def forecast(lab: Lab) -> dict[str, Any]:
                 "trained": items.task.card.name in trained_tasks(lab.recipe),
                 "discordance_assumed": UNKNOWN_DISCORDANCE,
                 "smallest_detectable": minimum_detectable_effect(len(items), alpha=study.alpha, seeds=len(study.seeds)),
-                "baselines": dict(items.task.baselines(items.examples)),
+                "metric": items.task.card.metric,
+                "baselines": baseline_scores(items.task.card.metric, items.examples, known[items.task.card.name]),
             }
             for items in scored
         },

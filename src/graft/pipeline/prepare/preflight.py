@@ -17,7 +17,7 @@ from graft.pipeline.branches import Branch, branches, trained_tasks
 from graft.pipeline.outcome import Table
 from graft.pipeline.prepare.estimate import Estimate, estimate
 from graft.pipeline.prepare.examples import branch_examples
-from graft.pipeline.prepare.lab import Lab, detectable, forecast, knows_tokens
+from graft.pipeline.prepare.lab import Baselines, Lab, baselines, detectable, forecast, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.progress import Progress, TaskHandle
@@ -46,6 +46,7 @@ class Preflight:
         surveys: training and held-out examples by task.
         leaks: held-out texts among the training texts, by task.
         shown: examples token by token.
+        baselines: scored trivial answers to the held-out items, by task; stored in files of their own.
         detectable: the smallest change that each task's items can show.
         estimate: what training will take; ``None`` when nothing is trained.
         warnings: what may spoil the result, though the recipe can run.
@@ -55,6 +56,7 @@ class Preflight:
     surveys: tuple[Survey, ...]
     leaks: tuple[LeakReport, ...]
     shown: tuple[ShownExample, ...]
+    baselines: Baselines
     detectable: dict[str, Any]
     estimate: Estimate | None
     warnings: tuple[str, ...]
@@ -78,7 +80,7 @@ class Preflight:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as stored in ``preflight.json``."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "baselines"}
 
 
 def preflight(lab: Lab, progress: Progress) -> Preflight:
@@ -92,6 +94,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         DataError: an example has nothing to train, two labels cannot be told apart, or a source cannot be used.
     """
     _check_labels(lab)
+    known = baselines(lab)
     trained = next((branch for branch in branches(lab.recipe) if branch.seed is not None), None)
     by_task = _training_examples(lab, trained) if trained is not None else {}
     parts: list[tuple[str, str, Sequence[Example]]] = [(task, "train", own) for task, own in by_task.items()]
@@ -113,7 +116,8 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         surveys=tuple(surveys),
         leaks=leaks,
         shown=tuple(shown),
-        detectable=forecast(lab),
+        baselines=known,
+        detectable=forecast(lab, known),
         estimate=estimate(lab, surveys),
         warnings=tuple(_warnings(lab, surveys, leaks)),
         max_leaked=lab.recipe.check.max_leaked,

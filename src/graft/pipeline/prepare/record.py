@@ -12,6 +12,7 @@ from graft.config.schema import Recipe
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError
 from graft.models.hardware import accelerator
+from graft.pipeline.places import baselines_path
 from graft.pipeline.prepare.lab import Lab, audit_record, detectable
 from graft.pipeline.prepare.preflight import Preflight
 from graft.pipeline.prepare.taskbook import labels
@@ -20,6 +21,7 @@ from graft.report.preflight import write_preflight
 from graft.runs import provenance
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json, write_text
+from graft.runs.samples import write_samples
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ def write_preparation(
         progress.note(f"warning: {warning}")
         LOG.warning("%s", warning)
     with directory.stage("prepare"):
+        for task, records in looked.baselines.items():
+            write_samples(baselines_path(directory, task), records)
         write_json(directory.path / "preflight.json", looked.to_json())
         write_preflight(directory.path / "preflight.html", looked.to_json(), title=directory.name)
         write_text(directory.recipe, to_yaml(resolved))

@@ -60,22 +60,16 @@ def mean(values: Iterable[float]) -> float:
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
-def most_frequent_share(golds: Sequence[str]) -> float:
-    """Accuracy of the best constant answer; NaN without items."""
-    return Counter(golds).most_common(1)[0][1] / len(golds) if golds else math.nan
-
-
 def absolute_error(answer: str | None, gold: str) -> float:
     """Distance between two numbers in digits; NaN without an answer."""
     return math.nan if answer is None else float(abs(int(answer) - int(gold)))
 
 
-def letter_baselines(examples: Sequence[Example]) -> dict[str, float]:
-    """Accuracy of the best constant letter, of the first letter, and expected of a random letter of the word."""
-    return {
-        "constant letter": most_frequent_share([example.gold for example in examples]),
-        "first letter": mean(example.gold == example.cluster[0] for example in examples),
-        "random letter of the word": mean(
-            example.cluster.count(example.gold) / len(example.cluster) for example in examples
-        ),
-    }
+def commonest_letter(word: str) -> str:
+    """The letter that occurs most often in a word, the first of several."""
+    return Counter(word).most_common(1)[0][0]
+
+
+def letter_and_length(example: Example) -> dict[str, str | float]:
+    """The letter that is asked for and the length of the word, both as categories."""
+    return {"letter": str(example.strata["letter"]), "length": str(len(example.cluster))}
