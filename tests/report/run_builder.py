@@ -95,12 +95,12 @@ class RunBuilder:
             clusters = np.array([item["word"] for item in items_of if item["split"] == "eval"])
             base = exact.pop("base")[0]
             scores[task] = TaskScores(task, clusters, base, {arm: np.stack(rows_) for arm, rows_ in exact.items()})
-            strata += _strata(scores[task], items_of, rng) if study else []
+            strata += _strata(scores[task], items_of) if study else []
         _write_results(folder, rows)
         verdict = None
         if study:
             targets = [scores[task] for task in TASKS[1:]]
-            verdict = judge(scores["spelling"], targets, rng=rng, audit_ok=True, resamples=1000)
+            verdict = judge(scores["spelling"], targets, audit_ok=True)
         write_json(folder / "verdict.json", {"study": to_json(verdict), "strata": to_json(strata)})
         return folder
 
@@ -201,10 +201,10 @@ def _result(lines: list[dict], arm: str, seed: int | None, task: str, split: str
     return {**row, "agreement": 0.996, "reply_tokens": 7.3, "details": details, "phrasings": phrasings}
 
 
-def _strata(scores: TaskScores, items: list[dict[str, Any]], rng: np.random.Generator) -> list[Any]:
+def _strata(scores: TaskScores, items: list[dict[str, Any]]) -> list[Any]:
     held_out = [item["strata"] for item in items if item["split"] == "eval"]
     values = {name: np.array([s[name] for s in held_out]) for name in ("length", "repeated_letter", "word_tokens")}
-    return list(by_stratum(scores, values, rng=rng, resamples=300))
+    return list(by_stratum(scores, values))
 
 
 def _write_results(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,9 @@ def test_runs_on_the_same_items_are_compared_in_pairs(build: RunBuilder) -> None
 def test_a_run_compared_with_its_copy_changes_nothing(build: RunBuilder) -> None:
     found = compare([build("first", study=False, words=40), build("copy", study=False, words=40)])
     assert found.settings == {}
-    assert all(a.change.estimate == a.change.low == a.change.high == 0.0 for a in found.accuracies if a.run == "copy")
+    copies = [a for a in found.accuracies if a.run == "copy"]
+    assert all(a.change.estimate == 0.0 and a.p_adjusted == 1.0 for a in copies)
+    assert all(a.change.low < 0 < a.change.high for a in copies)  # 40 words without a change still prove little
 
 
 def test_other_items_are_compared_unpaired_and_the_notes_say_so(build: RunBuilder) -> None:
@@ -47,10 +50,39 @@ def test_other_items_are_compared_unpaired_and_the_notes_say_so(build: RunBuilde
     assert accuracy.change.high - accuracy.change.low > paired.change.high - paired.change.low
 
 
-def test_other_seeds_are_averaged_and_the_notes_say_so(build: RunBuilder) -> None:
-    found = compare([build("first", study=False, words=60), build("second", study=False, words=60, seeds=(0, 1, 2))])
-    assert any("second: the seeds differ" in note for note in found.notes)
-    assert all(accuracy.change.defined for accuracy in found.accuracies if accuracy.run == "second")
+def test_runs_with_other_seeds_keep_the_spread_between_their_seeds(build: RunBuilder) -> None:
+    """Two seeds that lie 30 points apart say little about either recipe, whatever their numbers are."""
+    first = build("first", study=False, words=60)
+    same, other = (build(name, study=False, words=60, seeds=seeds) for name, seeds in (("a", (0, 1)), ("b", (7, 8))))
+    for folder, seeds in ((same, (0, 1)), (other, (7, 8))):
+        _right_until(folder, "count", dict(zip(seeds, (15, 33), strict=True)))
+    found = compare([first, same, other])
+    wide = [a.change for a in found.accuracies if a.task == "count" and a.run in ("a", "b")]
+    assert wide[0] == wide[1] and wide[0].high - wide[0].low > 1.0
+
+
+def _right_until(folder: Path, task: str, until: dict[int, int]) -> None:
+    for seed, count in until.items():
+        path = folder / "samples" / f"trained-seed{seed}.{task}.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        changed = [line | {"right": index < count} for index, line in enumerate(lines)]
+        path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+
+
+def test_one_seed_in_each_run_is_said(build: RunBuilder) -> None:
+    found = compare(
+        [build(n, study=False, words=60, seeds=(0,), rng_seed=k) for k, n in enumerate(("first", "second"))]
+    )
+    assert any("second: one seed in each run" in note for note in found.notes)
+
+
+def test_p_is_corrected_for_every_change_that_is_shown(build: RunBuilder) -> None:
+    runs = [build(name, study=False, words=60, rng_seed=k) for k, name in enumerate(("first", "second", "third"))]
+    alone, all_of_them = compare(runs[:2]), compare(runs)
+    shown = [a for a in all_of_them.accuracies if not math.isnan(a.p_adjusted)]
+    assert len(shown) == 6
+    least = min(a.p_adjusted for a in alone.accuracies if not math.isnan(a.p_adjusted))
+    assert least <= min(a.p_adjusted for a in shown if a.run == "second") + 1e-12
 
 
 def test_a_task_that_one_run_lacks_is_a_dash_with_its_reason(build: RunBuilder) -> None:

@@ -18,7 +18,7 @@ SCORES = TaskScores("count", np.arange(N), BASE, {"trained": TRAINED})
 
 
 def test_each_level_has_its_own_change_and_sizes() -> None:
-    rows = by_stratum(SCORES, {"length": LENGTH}, rng=np.random.default_rng(1), resamples=1000)
+    rows = by_stratum(SCORES, {"length": LENGTH})
     assert [(r.stratum, r.level, r.n_items) for r in rows] == [
         ("length", "4", 150),
         ("length", "10", 140),
@@ -31,7 +31,7 @@ def test_each_level_has_its_own_change_and_sizes() -> None:
 
 
 def test_a_level_under_twenty_items_is_undefined_with_the_reason_and_does_not_count() -> None:
-    rows = by_stratum(SCORES, {"length": LENGTH}, rng=np.random.default_rng(1), resamples=1000)
+    rows = by_stratum(SCORES, {"length": LENGTH})
     assert math.isnan(rows[2].p) and math.isnan(rows[2].p_adjusted)
     assert rows[2].change.reason == "10 items, under 20"
     assert [r.p_adjusted for r in rows[:2]] == pytest.approx(benjamini_hochberg([r.p for r in rows[:2]]))
@@ -39,13 +39,13 @@ def test_a_level_under_twenty_items_is_undefined_with_the_reason_and_does_not_co
 
 def test_p_is_adjusted_over_all_strata_together() -> None:
     strata = {"length": LENGTH, "half": np.tile(["a", "b"], N // 2)}
-    rows = by_stratum(SCORES, strata, rng=np.random.default_rng(1), resamples=1000)
+    rows = by_stratum(SCORES, strata)
     assert [r.p_adjusted for r in rows] == pytest.approx(benjamini_hochberg([r.p for r in rows]), nan_ok=True)
     assert [(r.stratum, r.level) for r in rows[3:]] == [("half", "a"), ("half", "b")]
 
 
 def test_no_strata_give_no_rows() -> None:
-    assert by_stratum(SCORES, {}, rng=np.random.default_rng(1)) == ()
+    assert by_stratum(SCORES, {}) == ()
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_no_strata_give_no_rows() -> None:
 )
 def test_strata_that_cannot_be_broken_down_are_refused(scores: TaskScores, strata: dict, rule: str) -> None:
     with pytest.raises(DataError, match=rule):
-        by_stratum(scores, strata, rng=np.random.default_rng(1))
+        by_stratum(scores, strata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,14 @@ from numpy.typing import NDArray
 
 from graft.errors import ConfigError
 from graft.report.load import EVAL, folder_of, list_samples, read_recipe, read_replies
-from graft.report.numbers import DASH, percent, points_with_interval
+from graft.report.numbers import DASH, p_value, percent, points_with_interval
 from graft.runs.directory import RunDirectory
 from graft.stats.arms import TRAINED
-from graft.stats.intervals import Interval, percentile_interval, undefined
-from graft.stats.paired import paired_change
+from graft.stats.between import RunChange, RunScores, run_change
+from graft.stats.intervals import NAN, Interval, undefined
+from graft.stats.multiplicity import holm
 from graft.stats.plain import to_json
-from graft.stats.resampling import encode_clusters, resampled_means
 
-RESAMPLES = 5000
-"""Bootstrap replicates for each interval."""
-
-_LEVEL = 0.95
-_SEED = 0
 _UNSET = "(not set)"
 
 
@@ -41,6 +36,8 @@ class Accuracy:
         n: held-out items.
         paired: the change is over the same items; False when the runs hold different ones.
         change: accuracy − accuracy of the first run with its 95% interval; NaN with a reason where there is none.
+        p_adjusted: two-sided p of the change after Holm over all changes of the table; NaN where there is none.
+        one_seed: neither run has a second seed, so the interval cannot hold the spread between seeds.
     """
 
     run: str
@@ -50,6 +47,8 @@ class Accuracy:
     n: int
     paired: bool
     change: Interval
+    p_adjusted: float = NAN
+    one_seed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,8 @@ def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
         for task in dict.fromkeys(task for found in scores for task in found)
         for index, (name, found) in enumerate(zip(names, scores, strict=True))
     )
+    adjusted = holm([accuracy.p_adjusted for accuracy in accuracies])
+    accuracies = tuple(replace(a, p_adjusted=float(p)) for a, p in zip(accuracies, adjusted, strict=True))
     rows = [(key, *values) for key, values in settings.items()]
     for start in range(0, len(accuracies), len(names)):
         own = accuracies[start : start + len(names)]
@@ -156,6 +157,7 @@ def _read_scores(folder: Path) -> dict[str, _Scores]:
 
 
 def _accuracy(name: str, task: str, own: _Scores | None, first: _Scores | None, *, first_run: bool) -> Accuracy:
+    """One run on one task; its p is not adjusted yet."""
     if own is None or not own.ids:
         return Accuracy(name, task, math.nan, (), 0, False, undefined("the trained arm was not scored on this task"))
     accuracy, n = float(own.exact.mean()), len(own.ids)
@@ -163,29 +165,8 @@ def _accuracy(name: str, task: str, own: _Scores | None, first: _Scores | None, 
         reason = "this is the first run" if first_run else "the first run was not scored on this task"
         return Accuracy(name, task, accuracy, own.seeds, n, False, undefined(reason, n=n))
     paired = own.ids == first.ids
-    change = _paired(first, own) if paired else _unpaired(first, own)
-    return Accuracy(name, task, accuracy, own.seeds, n, paired, change)
-
-
-def _paired(first: _Scores, own: _Scores) -> Interval:
-    """With other seeds on each side, each item's mean over seeds is compared."""
-    before, after = first.exact, own.exact
-    if first.seeds != own.seeds:
-        before, after = before.mean(axis=0), after.mean(axis=0)
-    rng = np.random.default_rng(_SEED)
-    return paired_change(before, after, own.words, rng, level=_LEVEL, resamples=RESAMPLES).interval
-
-
-def _unpaired(first: _Scores, own: _Scores) -> Interval:
-    """Both sides resampled on their own; an item's mean over seeds counts."""
-    rng = np.random.default_rng(_SEED)
-    sides = []
-    for scores in (first, own):
-        codes, count = encode_clusters(scores.words, len(scores.ids))
-        means = scores.exact.mean(axis=0, keepdims=True)
-        sides.append(resampled_means(means, codes, count, rng, RESAMPLES)[:, 0])
-    estimate = float(own.exact.mean() - first.exact.mean())
-    return percentile_interval(estimate, sides[1] - sides[0], _LEVEL, len(own.ids))
+    found: RunChange = run_change(*(RunScores(s.exact, s.words) for s in (first, own)), paired=paired)
+    return Accuracy(name, task, accuracy, own.seeds, n, paired, found.interval, found.p, found.one_seed)
 
 
 def _cell(accuracy: Accuracy, first: bool) -> str:
@@ -193,15 +174,16 @@ def _cell(accuracy: Accuracy, first: bool) -> str:
         return DASH
     if first or math.isnan(accuracy.change.estimate):
         return percent(accuracy.accuracy)
-    return f"{percent(accuracy.accuracy)} ({points_with_interval(accuracy.change.estimate, accuracy.change)})"
+    moved = points_with_interval(accuracy.change.estimate, accuracy.change)
+    return f"{percent(accuracy.accuracy)} ({moved}, p {p_value(accuracy.p_adjusted)})"
 
 
 def _notes(first: str, accuracies: Sequence[Accuracy]) -> tuple[str, ...]:
     notes = [
         "Accuracy: exact match of the trained arm on held-out items, mean over seeds. "
-        f"In brackets: change to {first} in points, with its 95% interval."
+        f"In brackets: change to {first} in points, with its 95% interval over words and seeds, and p after Holm over "
+        "all changes shown."
     ]
-    seeds = {accuracy.task: accuracy.seeds for accuracy in accuracies if accuracy.run == first}
     for accuracy in accuracies:
         where = f"{accuracy.task}, {accuracy.run}"
         if math.isnan(accuracy.change.estimate):
@@ -209,6 +191,6 @@ def _notes(first: str, accuracies: Sequence[Accuracy]) -> tuple[str, ...]:
                 notes.append(f"{where}: {accuracy.change.reason}.")
         elif not accuracy.paired:
             notes.append(f"{where}: the items differ from those of {first}; the change is unpaired and less certain.")
-        elif accuracy.seeds != seeds.get(accuracy.task):
-            notes.append(f"{where}: the seeds differ from those of {first}; each item's mean over seeds is compared.")
+        if accuracy.one_seed:
+            notes.append(f"{where}: one seed in each run; this compares two checkpoints, not what their settings do.")
     return tuple(notes)

@@ -11,7 +11,7 @@ from graft.stats.equivalence import Equivalence, tost
 from graft.stats.intervals import Interval, cluster_bootstrap_mean, wilson
 from graft.stats.learned import TrainedCheck
 from graft.stats.multiplicity import benjamini_hochberg, holm
-from graft.stats.paired import Change, McNemar, hierarchical_bootstrap, mcnemar_exact, paired_change
+from graft.stats.paired import Change, McNemar, mcnemar_exact, paired_change
 from graft.stats.plain import to_json
 from graft.stats.power import mcnemar_sample_size, minimum_detectable_effect
 from graft.stats.strata import by_stratum
@@ -37,7 +37,6 @@ __all__ = [
     "benjamini_hochberg",
     "by_stratum",
     "cluster_bootstrap_mean",
-    "hierarchical_bootstrap",
     "holm",
     "judge",
     "mcnemar_exact",

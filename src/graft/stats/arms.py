@@ -6,14 +6,13 @@ Accuracies, changes and intervals are proportions (0.02 is two percentage points
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from graft.stats.equivalence import Equivalence
-from graft.stats.intervals import Interval
+from graft.stats.intervals import NAN, Interval
 from graft.stats.paired import Change, McNemar
 
 BASE = "base"
@@ -29,15 +28,25 @@ class TaskScores:
     Attributes:
         task: the task's name as a reader knows it.
         clusters: (N,) label of each item's resampling unit, for word tasks the word.
-        base: (N,) bool, the untouched model; None when it was not scored.
-        arms: (S, N) bool by arm name, one row per seed: ``trained``, ``format`` and optionally ``shuffled``,
-            ``direct``, ``prompted``. Row s of ``trained`` and of ``format`` belong to the same seed.
+        base: (N,) the untouched model's outcome, bool or a share in [0, 1]; None when it was not scored.
+        arms: (S, N) outcomes by arm name, one row per seed: ``trained``, ``format`` and optionally ``shuffled``,
+            ``self``, ``direct``, ``prompted``. Arms may have different numbers of seeds.
+        strict: (S, N) strict scores by arm name, ``base`` among them; empty where the outcome is strict itself.
+        parsed: (S, N) whether an answer could be read off the reply, by arm name, ``base`` among them; may be empty.
+        baselines: accuracy of each trivial answer on these items, by its name.
+        disagreement: share of items on which the one-pass and the generated verdict disagree; NaN when not measured.
+        pool: words that could be scored at most; None when that is unknown.
     """
 
     task: str
     clusters: NDArray[Any]
-    base: NDArray[np.bool_] | None
-    arms: Mapping[str, NDArray[np.bool_]]
+    base: NDArray[Any] | None
+    arms: Mapping[str, NDArray[Any]]
+    strict: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    parsed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    disagreement: float = NAN
+    pool: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +73,11 @@ class Contrast:
         after: the arm that is judged.
         before: the arm it is compared with.
         required: True when the claim of transfer rests on this contrast, False for a diagnostic.
-        change: estimate, 95% and 90% intervals and p from the hierarchical bootstrap.
+        change: estimate, 95% and 90% intervals and p.
         equivalence: whether the change is shown to lie inside ± margin.
         mcnemar: the exact test of every seed.
-        smallest_detectable: the change that this many words and seeds detect with 80% power at the study's alpha, from
-            the spread that was seen: (z₁₋α/₂ + z₀.₈) × bootstrap sd. NaN when the spread is undefined.
+        smallest_detectable: the change that this many words and seeds detect with about 80% power at the study's alpha,
+            from the spread that was seen. NaN when the spread is undefined.
     """
 
     after: str

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from graft.errors import DataError
-from graft.stats.intervals import NAN, Interval, percentile_interval
-from graft.stats.paired import EQUIVALENCE_LEVEL
+from graft.stats.intervals import NAN, Interval
+from graft.stats.paired import EQUIVALENCE_LEVEL, Change
+from graft.stats.spread import Spread
+
+ONE_SIDED = (1 - EQUIVALENCE_LEVEL) / 2
+"""Error of each of the two tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Equivalence:
     Attributes:
         shown: the 90% interval lies strictly inside ± margin.
         margin: the smallest change worth having, in the unit of the change.
-        p: larger of the two one-sided p; NaN when only an interval was given.
+        p: larger of the two one-sided p; NaN where it is undefined.
         interval: the 90% interval.
         reason: why ``p`` or the interval is NaN; empty when both are numbers.
     """
@@ -31,42 +32,33 @@ class Equivalence:
     reason: str = ""
 
 
-def tost(
-    replicates_or_interval: NDArray[np.float64] | Interval, margin: float, *, estimate: float | None = None, n: int = 0
-) -> Equivalence:
+def tost(change: Change, spread: Spread, margin: float) -> Equivalence:
     """Two one-sided tests of |change| < margin at 5% each.
 
     Args:
-        replicates_or_interval: (R,) bootstrap values of the change, or its 90% interval.
+        change: the change with its 90% interval.
+        spread: variance of the change.
         margin: positive, in the unit of the change (0.02 is two points of accuracy).
-        estimate: the change in the sample; the mean of the replicates when left out.
-        n: items behind the replicates.
 
     Returns:
         Whether equivalence is shown; not shown, with the interval's reason, when the interval is undefined.
 
     Raises:
-        DataError: if the margin is not positive, the interval is not a 90% one, or there are no replicates.
+        DataError: if the margin is not positive.
 
     Source: Schuirmann (1987), J. Pharmacokinet. Biopharm. 15:657–680.
     """
     if not margin > 0:
         raise DataError(f"the equivalence margin must be above 0, but got {margin}; 0.02 is two points")
-    if isinstance(replicates_or_interval, Interval):
-        interval = replicates_or_interval
-        if not np.isclose(interval.level, EQUIVALENCE_LEVEL):
-            raise DataError(f"equivalence needs the 90% interval, but got level {interval.level}")
-        reason = interval.reason or "p needs the bootstrap replicates, only their interval was given"
-        return Equivalence(inside(interval, margin), margin, NAN, interval, reason)
-    replicates = np.asarray(replicates_or_interval, dtype=np.float64)
-    if replicates.size == 0:
-        raise DataError("equivalence needs at least 1 bootstrap replicate, but got 0")
-    total = replicates.size + 1
-    too_low = (int((replicates <= -margin).sum()) + 1) / total
-    too_high = (int((replicates >= margin).sum()) + 1) / total
-    centre = float(replicates.mean()) if estimate is None else estimate
-    interval = percentile_interval(centre, replicates, EQUIVALENCE_LEVEL, n)
-    return Equivalence(inside(interval, margin), margin, max(too_low, too_high), interval)
+    if change.reason:
+        return Equivalence(False, margin, NAN, change.interval90, change.reason)
+    shown = inside(change.interval90, margin)
+    room = margin - abs(change.estimate)
+    p = spread.p(room) / 2 if room > 0 else 1 - spread.p(room) / 2
+    if not shown and p < ONE_SIDED:
+        reason = "too few words changed: the exact bound decides, which has no p"
+        return Equivalence(False, margin, NAN, change.interval90, reason)
+    return Equivalence(shown, margin, p, change.interval90)
 
 
 def inside(interval: Interval, margin: float) -> bool:

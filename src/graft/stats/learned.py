@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from graft.stats import wording
 from graft.stats.arms import BASE, TRAINED, ArmAccuracy, Contrast, TaskScores
-from graft.stats.contrasts import accuracies, measure_contrast, missing_arms, resample_arms
+from graft.stats.contrasts import accuracies, measure_contrast, missing_arms, outcome_rows, read_sample
+from graft.stats.spread import seed_variances
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +33,30 @@ class TrainedCheck:
     contrasts: tuple[Contrast, ...]
 
 
-def check_trained(
-    scores: TaskScores, *, rng: np.random.Generator, margin: float = 0.02, alpha: float = 0.05, resamples: int = 10_000
-) -> TrainedCheck | None:
+def check_trained(scores: TaskScores, *, margin: float = 0.02, alpha: float = 0.05) -> TrainedCheck | None:
     """How a trained task changed against the base, and every other arm beside it.
 
     Args:
         scores: scores of the task.
-        rng: source of randomness.
         margin: smallest change worth having, proportion units in (0, 1).
         alpha: error rate, in (0, 1).
-        resamples: bootstrap replicates.
 
     Returns:
         The check; ``None`` when the base or the trained arm was not scored.
     """
-    return manipulation_check(scores, rng=rng, margin=margin, alpha=alpha, resamples=resamples)[0]
+    return manipulation_check(scores, margin=margin, alpha=alpha)[0]
 
 
-def manipulation_check(
-    scores: TaskScores, *, rng: np.random.Generator, margin: float, alpha: float, resamples: int
-) -> tuple[TrainedCheck | None, list[str]]:
+def manipulation_check(scores: TaskScores, *, margin: float, alpha: float) -> tuple[TrainedCheck | None, list[str]]:
     """The manipulation check and what it has against the study."""
-    sample = resample_arms(scores, rng, resamples)
+    sample = read_sample(scores.task, scores.clusters, outcome_rows(scores))
     missing = missing_arms(sample, (BASE, TRAINED))
     if missing:
         return None, [f"trained task {scores.task}: {reason}" for reason in missing]
-    arms = [arm for arm in sample.rows if arm not in (BASE, TRAINED)]
+    arms = [arm for arm in sample.arms if arm not in (BASE, TRAINED)]
+    variances = seed_variances([sample.arms])[0]
     contrasts = tuple(
-        measure_contrast(sample, arm, BASE, rng, required=arm == TRAINED, margin=margin, alpha=alpha)
+        measure_contrast(sample, arm, BASE, variances, required=arm == TRAINED, margin=margin, alpha=alpha)
         for arm in (TRAINED, *arms)
     )
     change = contrasts[0].change

@@ -1,32 +1,19 @@
-"""Paired comparisons on the same items: the exact test of one seed and the hierarchical bootstrap over seeds.
-
-How honest the bootstrap is was measured by simulation (600 studies a cell; ``tests/stats/test_paired.py`` repeats it,
-marked slow). Noise of 30 points an item stood beside each seed's own shift; the nominal 95% interval covered the truth:
-
-    ==========================  =======  =======  =======
-    spread between seeds (sd)   2 seeds  3 seeds  5 seeds
-    ==========================  =======  =======  =======
-    0 to 1 point, 500 words     98%      98%      97–98%
-    2 points, 2,000 words       88%      92%      94%
-    5 points, 2,000 words       73%      84%      90%
-    ==========================  =======  =======  =======
-
-So it is cautious while words are the main source of spread and too narrow when seeds are. No resampling scheme can
-see the tails of a distribution from two to four draws, which is why fewer than five seeds are labelled exploratory.
-"""
+"""Paired comparisons on the same items: the change with its intervals, and the exact test of one seed."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from graft.errors import DataError
 from graft.stats.intervals import NAN, Interval, percentile_interval, undefined
-from graft.stats.resampling import encode_clusters, resample_seeds, resampled_means
+from graft.stats.resampling import encode_clusters
+from graft.stats.spread import Arm, Spread, combine, exact_p, exact_reach, measure_arm, seed_variances, word_variance
 
 EQUIVALENCE_LEVEL = 0.90
 """Two one-sided tests at 5% are the 90% interval (Schuirmann 1987)."""
@@ -55,9 +42,9 @@ class Change:
 
     Attributes:
         estimate: mean of after − before over all seeds and items.
-        interval: percentile interval at the level asked for, usually 95%.
+        interval: at the level asked for, usually 95%.
         interval90: the 90% interval, which decides equivalence.
-        p: two-sided, from the bootstrap distribution.
+        p: two-sided, of no change.
         n_items: items N.
         n_clusters: words.
         seeds: S.
@@ -97,7 +84,7 @@ def mcnemar_exact(before: ArrayLike, after: ArrayLike) -> McNemar:
         raise DataError(f"McNemar needs two equal (N,) arrays, but got shapes {first.shape} and {second.shape}")
     gained = int((~first & second).sum())
     lost = int((first & ~second).sum())
-    p = float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
+    p = min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
     return McNemar(gained, lost, first.size, p)
 
 
@@ -129,42 +116,6 @@ def paired_differences(before: ArrayLike, after: ArrayLike) -> NDArray[np.float6
         raise DataError("after must hold at least 1 seed, but got 0")
     differences: NDArray[np.float64] = second - first
     return differences
-
-
-def hierarchical_bootstrap(
-    differences: NDArray[np.float64], clusters: NDArray[Any], rng: np.random.Generator, *, resamples: int = 10_000
-) -> NDArray[np.float64]:
-    """Bootstrap distribution of the mean paired difference, over words and seeds at once.
-
-    Each replicate draws words with replacement once, for all seeds alike, because every seed is scored on the same
-    words; and it draws seeds with replacement. With one seed only words are drawn, so the result then speaks about
-    this one trained model, not about training again. The seed part is stretched as
-    :func:`~graft.stats.resampling.resample_seeds` says. For two crossed factors this scheme overstates the part of
-    the noise that belongs to neither (Owen 2007), so intervals err on the wide side.
-
-    Args:
-        differences: (S, N) paired differences, the same items in every row.
-        clusters: (N,) word of each item.
-        rng: source of randomness.
-        resamples: replicates R.
-
-    Returns:
-        (R,) replicate means.
-
-    Raises:
-        DataError: if shapes disagree, nothing is there to resample, or a value is NaN.
-
-    Source: Efron & Tibshirani (1993), ch. 8; Owen (2007), Ann. Appl. Stat. 1:386–411 (the pigeonhole bootstrap).
-    """
-    table = np.asarray(differences, dtype=np.float64)
-    if table.ndim != 2 or table.size == 0:
-        raise DataError(f"differences must have shape (seeds, items), both at least 1, but got {table.shape}")
-    if np.isnan(table).any():
-        raise DataError(
-            f"{int(np.isnan(table).sum())} of {table.size} differences are NaN; leave those items out first"
-        )
-    codes, count = encode_clusters(clusters, table.shape[1])
-    return resample_seeds(resampled_means(table, codes, count, rng, resamples), rng)
 
 
 def two_sided_p(replicates: NDArray[np.float64], null: float = 0.0) -> float:
@@ -224,37 +175,97 @@ def undefined_change(reason: str, *, seeds: int = 0, level: float = 0.95) -> Cha
     return Change(NAN, blank, blank90, NAN, 0, 0, seeds, (), reason)
 
 
-def paired_change(
-    before: ArrayLike,
-    after: ArrayLike,
-    clusters: NDArray[Any],
-    rng: np.random.Generator,
-    level: float = 0.95,
-    resamples: int = 10_000,
-) -> Change:
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all arms of a task share.
+
+    Attributes:
+        n_items: items N.
+        n_clusters: words C.
+        largest: items of the largest word.
+        unit: the step of which every word's change is a whole multiple, ``None`` for scores that are no whole numbers.
+    """
+
+    n_items: int
+    n_clusters: int
+    largest: float
+    unit: float | None
+
+
+def arm_change(after: Arm, before: Arm, spread: Spread, frame: Frame, level: float = 0.95) -> Change:
+    """The change from one arm to another with its intervals and p.
+
+    The interval is that of :mod:`graft.stats.spread`, never narrower than the exact bound; p is the larger of the
+    interval's and of the exact test's.
+
+    Args:
+        after: the arm that is judged.
+        before: the arm it is compared with, on the same words; its seeds need not be the same.
+        spread: variance of the mean change.
+        frame: sizes.
+        level: coverage of the main interval in (0, 1).
+    """
+    estimate = float(after.means_S.mean() - before.means_S.mean())
+    base = before.means_S if before.seeds == after.seeds else before.means_S.mean()
+    per_seed = tuple(float(value) for value in after.means_S - base)
+    n = frame.n_items
+    if frame.n_clusters < 2:
+        reason = "one word only: its spread cannot be seen"
+        blanks = [undefined(reason, n=n, level=lv, estimate=estimate) for lv in (level, EQUIVALENCE_LEVEL)]
+        return Change(estimate, blanks[0], blanks[1], NAN, n, frame.n_clusters, len(per_seed), per_seed, reason)
+    change_C = after.raw_C - before.raw_C
+    intervals = []
+    for lv in (level, EQUIVALENCE_LEVEL):
+        half = spread.half(lv)
+        down, up = exact_reach(change_C, frame.largest, n, lv)
+        low, high = estimate - max(half, down), estimate + max(half, up)
+        intervals.append(Interval(estimate, max(-1.0, low), min(1.0, high), lv, n))
+    p = max(spread.p(estimate), exact_p(change_C, frame.unit))
+    return Change(estimate, intervals[0], intervals[1], p, n, frame.n_clusters, len(per_seed), per_seed)
+
+
+def whole_step(*rows: NDArray[np.float64]) -> float | None:
+    """The step of which the difference of the arms' means over seeds is a whole multiple; ``None`` without one.
+
+    Args:
+        rows: (S, N) scores of the two arms, each with its own S.
+    """
+    if all(np.array_equal(part, part.astype(bool)) for part in rows):
+        return 1 / math.lcm(*(len(part) for part in rows))
+    return None
+
+
+def paired_change(before: ArrayLike, after: ArrayLike, clusters: NDArray[Any], level: float = 0.95) -> Change:
     """Change of a mean between two scorings of the same items, with everything a table needs.
 
     Args:
-        before: (N,) or (S, N) scores, bool or float.
-        after: (N,) or (S, N) scores of the same items.
+        before: (N,) or (S, N) scores in [0, 1], bool or float.
+        after: (N,) or (S, N) scores of the same items; the seeds need not be those of ``before``.
         clusters: (N,) word of each item.
-        rng: source of randomness.
         level: coverage of the main interval in (0, 1); the 90% interval always comes along.
-        resamples: bootstrap replicates.
 
     Returns:
-        The change; NaN with a reason when there are no items, one word only, or undefined scores.
+        The change; NaN with a reason when there are no items, one word only, or undefined scores. With one seed its
+        intervals speak of these very checkpoints, not of training again.
 
     Raises:
-        DataError: if items, seeds or labels do not match.
+        DataError: if items or labels do not match.
     """
-    differences = paired_differences(before, after)
-    seeds, n_items = differences.shape
+    rows = [np.atleast_2d(np.asarray(scores, dtype=np.float64)) for scores in (before, after)]
+    if any(part.ndim != 2 or not len(part) for part in rows) or rows[0].shape[1] != rows[1].shape[1]:
+        raise DataError(
+            f"before and after must hold the same items as (N,) or (S, N), but got {rows[0].shape} and {rows[1].shape}"
+        )
+    seeds, n_items = rows[1].shape
+    codes, words = encode_clusters(clusters, n_items)
     if n_items == 0:
         return undefined_change("no items", seeds=seeds, level=level)
-    missing = int(np.isnan(differences).sum())
+    missing = sum(int(np.isnan(part).sum()) for part in rows)
     if missing:
-        return undefined_change(f"{missing} of {differences.size} differences are undefined", seeds=seeds, level=level)
-    replicates = hierarchical_bootstrap(differences, clusters, rng, resamples=resamples)
-    words = encode_clusters(clusters, n_items)[1]
-    return summarise_change(differences.mean(axis=1), replicates, n_items, words, level)
+        return undefined_change(f"{missing} of {sum(p.size for p in rows)} scores are undefined", seeds=seeds)
+    first, second = (measure_arm(part, codes, words) for part in rows)
+    variances = seed_variances([{"before": first, "after": second}])[0]
+    parts = [(variances[name], arm.seeds) for name, arm in (("before", first), ("after", second)) if name in variances]
+    spread = combine(parts, word_variance((second, first), n_items), words)
+    largest = float(np.bincount(codes).max())
+    return arm_change(second, first, spread, Frame(n_items, words, largest, whole_step(*rows)), level)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graft.errors import DataError
 from graft.stats.arms import BASE, TRAINED, TaskScores
-from graft.stats.contrasts import scored_rows
+from graft.stats.contrasts import outcome_rows
 from graft.stats.intervals import NAN, undefined
 from graft.stats.multiplicity import benjamini_hochberg
 from graft.stats.paired import paired_change
@@ -21,16 +21,12 @@ LEAST_ITEMS = 20
 """Items below which a level gets no interval."""
 
 
-def by_stratum(
-    scores: TaskScores, strata: Mapping[str, NDArray[Any]], *, rng: np.random.Generator, resamples: int = 10_000
-) -> tuple[StratumRow, ...]:
+def by_stratum(scores: TaskScores, strata: Mapping[str, NDArray[Any]]) -> tuple[StratumRow, ...]:
     """Change trained − base on every level of every stratum.
 
     Args:
         scores: one task; needs ``base`` and the ``trained`` arm.
         strata: (N,) value of each item by stratum name, all of one kind within a stratum.
-        rng: source of randomness.
-        resamples: bootstrap replicates for each level.
 
     Returns:
         One row for each level, strata in the given order and levels ascending, p adjusted by Benjamini–Hochberg over
@@ -39,7 +35,7 @@ def by_stratum(
     Raises:
         DataError: if base or trained scores are missing, or a stratum does not have one value for each item.
     """
-    rows = scored_rows(scores)
+    rows = outcome_rows(scores)
     for arm in (BASE, TRAINED):
         if arm not in rows:
             raise DataError(f"{scores.task}: strata need the arms 'base' and 'trained', but '{arm}' was not scored")
@@ -54,7 +50,7 @@ def by_stratum(
             )
         for level in np.unique(given):
             chosen = given == level
-            found.append(_row(scores.task, name, str(level), rows, clusters, chosen, rng, resamples))
+            found.append(_row(scores.task, name, str(level), rows, clusters, chosen))
     adjusted = benjamini_hochberg([row.p for row in found])
     return tuple(replace(row, p_adjusted=float(p)) for row, p in zip(found, adjusted, strict=True))
 
@@ -66,8 +62,6 @@ def _row(
     rows: Mapping[str, NDArray[np.float64]],
     clusters: NDArray[Any],
     chosen: NDArray[np.bool_],
-    rng: np.random.Generator,
-    resamples: int,
 ) -> StratumRow:
     """One level, its p not yet adjusted."""
     n, words = int(chosen.sum()), len(np.unique(clusters[chosen]))
@@ -75,5 +69,5 @@ def _row(
     sizes = (task, stratum, level, n, words, float(before.mean()), float(after.mean()))
     if n < LEAST_ITEMS:
         return StratumRow(*sizes, undefined(f"{n} items, under {LEAST_ITEMS}", n=n), NAN, NAN)
-    change = paired_change(before, after, clusters[chosen], rng, resamples=resamples)
+    change = paired_change(before, after, clusters[chosen])
     return StratumRow(*sizes, change.interval, change.p, NAN)

@@ -1,70 +1,67 @@
 """The verdict: did training on one task change tasks that were never trained?
 
 Rules, for each target task
-    1. Two required contrasts, trained − base and trained − format, each by the paired hierarchical bootstrap. The
-       claim "it transferred" is their intersection: its p is the larger of the two two-sided p-values, and 1 unless
-       both changes are positive. An intersection-union test needs no further correction (Berger 1982); since the
-       p-values are two-sided, a gain is claimed falsely in at most about alpha/2 of studies.
-    2. Holm over the claims of all targets.
-    3. *invalid* if the leak audit failed, base or format control is missing, or the trained task itself did not
-       improve over the base (its 95% interval must lie above zero).
-    4. *transfer* if the adjusted p is below alpha.
-    5. *no transfer* if a gain as large as the margin is excluded: equivalence is shown on a required contrast, or
-       the upper end of its 90% interval lies below + margin. Each exclusion errs in at most 5% of samples; as either
-       contrast may exclude, the two together in at most 10%.
-    6. else *inconclusive*, with the number of words that would decide.
+    1. Two required contrasts, trained − base and trained − format. The p of each is the larger of its interval's and
+       of the exact test's, so that McNemar's test is a gate of every claim. The claim "it transferred" is their
+       intersection: its p is the larger of the two, and 1 unless both changes are positive. An intersection-union
+       test needs no further correction (Berger 1982); since the p-values are two-sided, a gain is claimed falsely in
+       at most about alpha/2 of studies.
+    2. Holm over the claims of all targets, and over their losses.
+    3. *invalid* if the leak audit failed, base or format control is missing, the trained task itself did not improve
+       over the base, one-pass and generated verdicts disagree, or the strict scores contradict the outcome.
+    4. *no verdict* with one seed: it says what this checkpoint does, not what training does.
+    5. *transfer*, *harmed*, *floor*, *ceiling*, *no transfer* or *inconclusive*, in the order of
+       :mod:`graft.stats.decide`.
 
-Sources: Berger (1982), Technometrics 24:295–300; Holm (1979); Schuirmann (1987); Owen (2007).
+Sources: Berger (1982), Technometrics 24:295–300; Holm (1979); Schuirmann (1987).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from graft.errors import DataError
 from graft.stats import wording
 from graft.stats.arms import BASE, FORMAT, TRAINED, Contrast, TaskScores
+from graft.stats.ceiling import normalised_transfer
 from graft.stats.contrasts import (
     Sample,
+    Variances,
     accuracies,
     measure_contrast,
     missing_arms,
     no_contrast,
-    normalised_transfer,
-    resample_arms,
-    words_to_decide,
+    outcome_rows,
+    read_sample,
+    scored_rows,
 )
-from graft.stats.headlines import study_headline, target_headline
+from graft.stats.decide import Evidence, Rules, decide
+from graft.stats.form import split_change
+from graft.stats.headlines import collateral_headline, study_headline, target_headline
 from graft.stats.intervals import NAN
-from graft.stats.learned import TrainedCheck, manipulation_check
+from graft.stats.learned import manipulation_check
 from graft.stats.multiplicity import holm
-from graft.stats.study import CONFIRMATORY_SEEDS, Study, TargetVerdict, Verdict
+from graft.stats.needed import words_to_decide
+from graft.stats.spread import seed_variances
+from graft.stats.study import CONFIRMATORY_SEEDS, Collateral, Study, TargetVerdict, Verdict
 
+MOST_DISAGREEMENT = 0.01
+"""Share of items whose one-pass and generated verdicts may differ; above it the border of the answer is broken."""
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The numbers of a study that were fixed before it ran."""
-
-    margin: float
-    alpha: float
-    resamples: int
-    confirmatory_seeds: int
+SHOWN_OVER = (Verdict.TRANSFER, Verdict.HARMED)
+"""What one target suffices for, in this order; any other word needs all targets."""
 
 
 def judge(
     trained_task: TaskScores,
     targets: Sequence[TaskScores],
     *,
-    rng: np.random.Generator,
     audit_ok: bool,
     audit_reasons: Sequence[str] = (),
+    collateral: Sequence[TaskScores] = (),
     margin: float = 0.02,
     alpha: float = 0.05,
-    resamples: int = 10_000,
     confirmatory_seeds: int = CONFIRMATORY_SEEDS,
 ) -> Study:
     """Conclude a transfer study by the rules above.
@@ -72,50 +69,84 @@ def judge(
     Args:
         trained_task: scores of the task that was trained; needs ``base`` and the ``trained`` arm.
         targets: the declared family of tasks that were not trained, at least one.
-        rng: source of randomness.
         audit_ok: whether the leak audit passed.
         audit_reasons: what it found, one clause each.
+        collateral: tasks of which only harm is reported.
         margin: smallest change worth having, proportion units in (0, 1).
         alpha: error rate of the family, in (0, 1).
-        resamples: bootstrap replicates; at least 2·targets/alpha, or no claim could ever pass Holm.
         confirmatory_seeds: seeds below which everything is labelled exploratory.
 
     Raises:
         DataError: if there is no target, a name is doubled, a number is out of range, or shapes disagree.
     """
-    rules = Rules(margin, alpha, resamples, confirmatory_seeds)
-    _check(trained_task, targets, rules)
-    trained, trouble = manipulation_check(trained_task, rng=rng, margin=margin, alpha=alpha, resamples=resamples)
+    rules = Rules(margin, alpha)
+    _check([trained_task, *targets, *collateral], len(targets), rules)
+    trained, trouble = manipulation_check(trained_task, margin=margin, alpha=alpha)
     if not audit_ok:
         trouble = [*(f"leak audit: {reason}" for reason in audit_reasons or ["failed"]), *trouble]
-    samples = [resample_arms(target, rng, resamples) for target in targets]
-    contrasts = [_contrasts(sample, rng, rules) for sample in samples]
-    claims = [_claim_p(found[:2]) for found in contrasts]
-    verdicts = tuple(
-        _target(trained_task.task, sample, found, claim, float(adjusted), trouble, rng, rules)
-        for sample, found, claim, adjusted in zip(samples, contrasts, claims, holm(claims), strict=True)
+    evidence = gather(targets, rules)
+    verdicts = tuple(_target(trained_task.task, found, trouble, rules, confirmatory_seeds) for found in evidence)
+    incomplete = [f"{e.scores.task}: {reason}" for e in evidence for reason in _incomplete(e.sample)]
+    verdict, reasons = _overall(verdicts, [*trouble, *incomplete])
+    seeds = min(target.seeds for target in verdicts)
+    exploratory = seeds < confirmatory_seeds
+    prefix = wording.label(exploratory, seeds)
+    return Study(
+        verdict=verdict,
+        reasons=tuple(reasons),
+        headline=study_headline(trained_task.task, verdict, reasons, verdicts, prefix),
+        trained=trained,
+        targets=verdicts,
+        margin=margin,
+        alpha=alpha,
+        seeds=seeds,
+        confirmatory_seeds=confirmatory_seeds,
+        exploratory=exploratory,
+        audit_ok=audit_ok,
+        audit_reasons=tuple(audit_reasons),
+        collateral=_collateral(trained_task.task, collateral, rules),
     )
-    return _study(trained_task.task, trained, verdicts, trouble, rules, audit_ok, tuple(audit_reasons))
 
 
-def _check(trained_task: TaskScores, targets: Sequence[TaskScores], rules: Rules) -> None:
+def _check(tasks: Sequence[TaskScores], targets: int, rules: Rules) -> None:
     """Refuse a study that cannot be judged at all."""
-    names = [trained_task.task, *(target.task for target in targets)]
+    names = [scores.task for scores in tasks]
     if not targets:
         raise DataError("a study needs at least 1 target task, but got 0; add a task that was not trained")
     if len(set(names)) < len(names):
         raise DataError(f"every task must stand once in a study, but got {', '.join(names)}")
     if not 0 < rules.margin < 1 or not 0 < rules.alpha < 1:
         raise DataError(f"margin and alpha must lie in (0, 1), but got margin={rules.margin}, alpha={rules.alpha}")
-    least = math.ceil(2 * len(targets) / rules.alpha)
-    if rules.resamples < least:
-        raise DataError(
-            f"resamples must be at least {least} for {len(targets)} targets at alpha {rules.alpha}, "
-            f"but got {rules.resamples}: a bootstrap p cannot fall below 2/(resamples + 1)"
+
+
+def gather(targets: Sequence[TaskScores], rules: Rules) -> list[Evidence]:
+    """Measure every target of a declared family: contrasts, p-values after Holm, and the strict ones beside."""
+    samples = [read_sample(target.task, target.clusters, outcome_rows(target)) for target in targets]
+    strict = [
+        read_sample(target.task, target.clusters, scored_rows(target.task, len(target.clusters), target.strict))
+        for target in targets
+    ]
+    variances = seed_variances([sample.arms for sample in samples])
+    strict_variances = seed_variances([sample.arms for sample in strict])
+    contrasts = [_contrasts(sample, own, rules) for sample, own in zip(samples, variances, strict=True)]
+    gains, losses = holm([_gain_p(found[:2]) for found in contrasts]), holm([_loss_p(found[0]) for found in contrasts])
+    return [
+        Evidence(
+            scores=targets[k],
+            sample=samples[k],
+            variances=variances[k],
+            arms=accuracies(samples[k]),
+            contrasts=contrasts[k],
+            gain_p=_gain_p(contrasts[k][:2]),
+            gain_p_adjusted=float(gains[k]),
+            loss_p_adjusted=float(losses[k]),
+            strict=_strict_contrasts(strict[k], strict_variances[k], rules),
         )
+        for k in range(len(targets))
+    ]
 
 
-def _contrasts(sample: Sample, rng: np.random.Generator, rules: Rules) -> tuple[Contrast, ...]:
+def _contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
     """The two required contrasts, undefined where an arm is missing, then every other arm against the base."""
     found = []
     for before in (BASE, FORMAT):
@@ -123,18 +154,30 @@ def _contrasts(sample: Sample, rng: np.random.Generator, rules: Rules) -> tuple[
         found.append(
             no_contrast(TRAINED, before, " and ".join(missing), rules.margin)
             if missing
-            else measure_contrast(sample, TRAINED, before, rng, required=True, margin=rules.margin, alpha=rules.alpha)
+            else measure_contrast(
+                sample, TRAINED, before, variances, required=True, margin=rules.margin, alpha=rules.alpha
+            )
         )
     if not missing_arms(sample, (BASE,)):
         found += [
-            measure_contrast(sample, arm, BASE, rng, required=False, margin=rules.margin, alpha=rules.alpha)
-            for arm in sample.rows
+            measure_contrast(sample, arm, BASE, variances, required=False, margin=rules.margin, alpha=rules.alpha)
+            for arm in sample.arms
             if arm not in (BASE, TRAINED)
         ]
     return tuple(found)
 
 
-def _claim_p(required: Sequence[Contrast]) -> float:
+def _strict_contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
+    """The required contrasts by strict score, where all three arms have one."""
+    if missing_arms(sample, (BASE, TRAINED, FORMAT)):
+        return ()
+    return tuple(
+        measure_contrast(sample, TRAINED, before, variances, required=True, margin=rules.margin, alpha=rules.alpha)
+        for before in (BASE, FORMAT)
+    )
+
+
+def _gain_p(required: Sequence[Contrast]) -> float:
     """P of "better than both": the larger p, 1 unless both changes are positive, NaN when one is undefined."""
     if any(math.isnan(contrast.change.p) for contrast in required):
         return NAN
@@ -143,43 +186,36 @@ def _claim_p(required: Sequence[Contrast]) -> float:
     return max(contrast.change.p for contrast in required)
 
 
-def _decide(required: Sequence[Contrast], adjusted: float, rules: Rules) -> tuple[Verdict, str]:
-    """Rules 4 to 6 for one complete target; an inconclusive one still lacks its reason."""
-    if adjusted < rules.alpha:
-        small = [c for c in required if c.equivalence.shown]
-        note = f", though less than {wording.size(rules.margin)} against {wording.rival(small[0])}" if small else ""
-        return Verdict.TRANSFER, f"{wording.changes(required)}, adjusted p = {wording.p_value(adjusted)}{note}"
-    for contrast in required:
-        if contrast.equivalence.shown:
-            return Verdict.NO_TRANSFER, wording.equivalent(contrast)
-    for contrast in required:
-        if contrast.change.interval90.high < rules.margin:
-            return Verdict.NO_TRANSFER, wording.ruled_out(contrast)
-    return Verdict.INCONCLUSIVE, ""
+def _loss_p(against_base: Contrast) -> float:
+    """P of "worse than the base", 1 unless the change is negative, NaN when it is undefined."""
+    change = against_base.change
+    return change.p if math.isnan(change.p) or change.estimate < 0 else 1.0
+
+
+def _incomplete(sample: Sample) -> list[str]:
+    return missing_arms(sample, (BASE, TRAINED, FORMAT))
+
+
+def _trouble(found: Evidence) -> list[str]:
+    """What makes this target invalid before any number is read."""
+    share = found.scores.disagreement
+    broken = f"broken boundary: one-pass and generated verdicts disagree on {100 * share:.1f}% of the items"
+    return [*_incomplete(found.sample), *([broken] if share > MOST_DISAGREEMENT else [])]
 
 
 def _target(
-    trained: str,
-    sample: Sample,
-    contrasts: tuple[Contrast, ...],
-    claim: float,
-    adjusted: float,
-    trouble: Sequence[str],
-    rng: np.random.Generator,
-    rules: Rules,
+    trained: str, found: Evidence, trouble: Sequence[str], rules: Rules, confirmatory_seeds: int
 ) -> TargetVerdict:
     """One target's verdict from its measured contrasts."""
-    against = [*trouble, *missing_arms(sample, (BASE, TRAINED, FORMAT))]
-    required, words, words_reason = contrasts[:2], NAN, "only an inconclusive verdict needs it"
-    if against:
-        verdict, reason = Verdict.INVALID, "; ".join(against)
-    else:
-        verdict, reason = _decide(required, adjusted, rules)
+    sample, required = found.sample, found.contrasts[:2]
+    against = [*trouble, *_trouble(found)]
+    verdict, reason = (Verdict.INVALID, "; ".join(against)) if against else decide(found, rules)
+    words, words_reason = NAN, "only an inconclusive verdict needs it"
     if verdict is Verdict.INCONCLUSIVE:
-        words, words_reason = words_to_decide(sample, required, rules.margin)
-        reason = wording.undecided(required, words, words_reason, adjusted)
-    exploratory = sample.seeds < rules.confirmatory_seeds
-    normalised, gap = normalised_transfer(sample, rng)
+        words, words_reason = words_to_decide(sample, required, found.variances, rules.margin, found.scores.pool)
+        reason = wording.undecided(required, words, words_reason, found.gain_p_adjusted)
+    exploratory = sample.seeds < confirmatory_seeds
+    normalised, gap = normalised_transfer(sample, found.variances)
     return TargetVerdict(
         task=sample.task,
         verdict=verdict,
@@ -189,57 +225,53 @@ def _target(
         n_items=sample.n_items,
         n_clusters=sample.n_clusters,
         seeds=sample.seeds,
-        arms=accuracies(sample),
-        contrasts=contrasts,
-        claim_p=claim,
-        claim_p_adjusted=adjusted,
+        arms=found.arms,
+        contrasts=found.contrasts,
+        claim_p=found.gain_p,
+        claim_p_adjusted=found.gain_p_adjusted,
+        harm_p_adjusted=found.loss_p_adjusted,
         normalised=normalised,
         ceiling_gap=gap,
         words_to_decide=words,
         words_reason=words_reason,
-    )
-
-
-def _study(
-    task: str,
-    trained: TrainedCheck | None,
-    targets: tuple[TargetVerdict, ...],
-    trouble: Sequence[str],
-    rules: Rules,
-    audit_ok: bool,
-    audit_reasons: tuple[str, ...],
-) -> Study:
-    """The whole from its parts: an incomplete target makes a declared family invalid."""
-    verdict, reasons = _overall(targets, trouble)
-    seeds = min(target.seeds for target in targets)
-    exploratory = seeds < rules.confirmatory_seeds
-    return Study(
-        verdict=verdict,
-        reasons=tuple(reasons),
-        headline=study_headline(task, verdict, reasons, targets, wording.label(exploratory, seeds)),
-        trained=trained,
-        targets=targets,
-        margin=rules.margin,
-        alpha=rules.alpha,
-        resamples=rules.resamples,
-        seeds=seeds,
-        confirmatory_seeds=rules.confirmatory_seeds,
-        exploratory=exploratory,
-        audit_ok=audit_ok,
-        audit_reasons=audit_reasons,
+        strict=found.strict,
+        form=split_change(found.scores, sample),
     )
 
 
 def _overall(targets: Sequence[TargetVerdict], trouble: Sequence[str]) -> tuple[Verdict, list[str]]:
     """The study's verdict word and its reasons."""
-    if trouble:
-        return Verdict.INVALID, list(trouble)
-    by_word = {word: [t for t in targets if t.verdict is word] for word in Verdict}
-    invalid = by_word[Verdict.INVALID]
-    if invalid:
-        return Verdict.INVALID, [f"{target.task}: {target.reason}" for target in invalid]
+    valid = [target for target in targets if target.verdict is not Verdict.INVALID]
     reasons = [f"{target.task}: {target.reason}" for target in targets]
-    if by_word[Verdict.TRANSFER]:
-        return Verdict.TRANSFER, reasons
-    all_null = len(by_word[Verdict.NO_TRANSFER]) == len(targets)
-    return (Verdict.NO_TRANSFER if all_null else Verdict.INCONCLUSIVE), reasons
+    if trouble or not valid:
+        return Verdict.INVALID, list(trouble) or reasons
+    words = {target.verdict for target in valid}
+    for word in SHOWN_OVER:
+        if word in words:
+            return word, reasons
+    return (words.pop() if len(words) == 1 else Verdict.INCONCLUSIVE), reasons
+
+
+def _collateral(trained: str, tasks: Sequence[TaskScores], rules: Rules) -> tuple[Collateral, ...]:
+    """Whether training harmed the tasks that no claim is made about; those without base or trained are left out."""
+    samples = [read_sample(scores.task, scores.clusters, outcome_rows(scores)) for scores in tasks]
+    samples = [sample for sample in samples if not missing_arms(sample, (BASE, TRAINED))]
+    variances = seed_variances([sample.arms for sample in samples])
+    measured = [
+        tuple(
+            measure_contrast(sample, TRAINED, before, own, required=False, margin=rules.margin, alpha=rules.alpha)
+            for before in (BASE, FORMAT)
+            if before in sample.arms
+        )
+        for sample, own in zip(samples, variances, strict=True)
+    ]
+    adjusted = holm([_loss_p(contrasts[0]) for contrasts in measured])
+    found = []
+    for sample, contrasts, p in zip(samples, measured, adjusted, strict=True):
+        change, seeds = contrasts[0].change, sample.arms[TRAINED].seeds
+        harmed = bool(p < rules.alpha) and change.interval.high < 0 and seeds > 1
+        excluded = change.interval90.low > -rules.margin and seeds > 1
+        said = collateral_headline(trained, sample.task, contrasts[0], harmed, excluded, seeds)
+        sizes = (sample.n_items, sample.n_clusters, seeds)
+        found.append(Collateral(sample.task, harmed, excluded, said, float(p), *sizes, accuracies(sample), contrasts))
+    return tuple(found)

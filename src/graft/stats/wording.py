@@ -54,15 +54,10 @@ def equivalent(contrast: Contrast) -> str:
     return f"equivalent to {rival(contrast)} within {shown} ({change})"
 
 
-def ruled_out(contrast: Contrast) -> str:
-    """Why a useful gain is excluded although equivalence is not shown."""
-    change = contrast.change
-    gain = f"a gain of {size(contrast.equivalence.margin)} over {rival(contrast)} is ruled out"
-    if change.interval.high < 0:
-        worse = points(-change.estimate, signed=False)
-        verb = "the task got worse" if contrast.before == BASE else "it ended worse than that control"
-        return f"{gain}; {verb} by {worse} points ({span(change.interval)})"
-    return f"{gain} (change {points(change.estimate)}, {span(change.interval90)})"
+def accuracy(arm: str, interval: Interval) -> str:
+    """``base 48.0% (95% interval 45.0 to 51.0)``."""
+    low, high = (points(end, signed=False) for end in (interval.low, interval.high))
+    return f"{arm} {points(interval.estimate, signed=False)}% ({100 * interval.level:.0f}% interval {low} to {high})"
 
 
 def undecided(required: Sequence[Contrast], words: float, words_reason: str, claim_p_adjusted: float) -> str:
@@ -71,7 +66,7 @@ def undecided(required: Sequence[Contrast], words: float, words_reason: str, cla
     if broken:
         return broken[0]
     after = words_reason if math.isnan(words) else f"about {about(words)} words would decide"
-    return f"{changes(required)}, adjusted p = {p_value(claim_p_adjusted)}; {after}"
+    return f"{changes(required)}, adjusted {p_value(claim_p_adjusted)}; {after}"
 
 
 def about(number: float) -> str:
@@ -81,10 +76,10 @@ def about(number: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """``0.031``, ``0.0004``; ``undefined`` for NaN."""
+    """``p = 0.031``, ``p < 0.001``, ``p undefined`` for NaN."""
     if math.isnan(p):
-        return "undefined"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
+        return "p undefined"
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def label(exploratory: bool, seeds: int) -> str:

@@ -21,16 +21,14 @@ from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
 from graft.runs.samples import read_samples
-from graft.stats.learned import check_trained
+from graft.stats.arms import TaskScores
+from graft.stats.learned import TrainedCheck, check_trained
 from graft.stats.plain import to_json
 from graft.stats.strata import by_stratum
-from graft.stats.study import StratumRow, Study, TaskScores, TrainedCheck
+from graft.stats.study import StratumRow, Study
 from graft.stats.transfer import judge
 
 PERCENT = 100.0
-STRATA_RESAMPLES = 2000
-"""Bootstrap resamples of the exploratory breakdown; the claims use the recipe's own number."""
-
 Records = Mapping[Branch, Mapping[str, Sequence[Mapping[str, Any]]]]
 
 
@@ -120,8 +118,7 @@ def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdic
         study = _study(run, recipe, scores)
         learned = _learned(recipe, scores)
         for task in scores:
-            rng = np.random.default_rng(1)
-            strata += by_stratum(scores[task], _strata(records, task), rng=rng, resamples=STRATA_RESAMPLES)
+            strata += by_stratum(scores[task], _strata(records, task))
     write_json(run.verdict, {"study": to_json(study), "learned": to_json(learned), "strata": to_json(strata)})
     return Verdict(study, learned)
 
@@ -136,7 +133,6 @@ def _study(run: RunDirectory, recipe: Recipe, scores: Mapping[str, TaskScores]) 
     return judge(
         scores[trained],
         [scores[task] for task in targets],
-        rng=np.random.default_rng(0),
         audit_ok=audit["ok"],
         audit_reasons=tuple(audit["reasons"]),
         **_rules(recipe),
@@ -146,13 +142,13 @@ def _study(run: RunDirectory, recipe: Recipe, scores: Mapping[str, TaskScores]) 
 def _learned(recipe: Recipe, scores: Mapping[str, TaskScores]) -> tuple[TrainedCheck, ...]:
     """How each trained task changed."""
     trained = (task for task in scores if task in trained_tasks(recipe))
-    checks = (check_trained(scores[task], rng=np.random.default_rng(0), **_rules(recipe)) for task in trained)
+    checks = (check_trained(scores[task], **_rules(recipe)) for task in trained)
     return tuple(check for check in checks if check is not None)
 
 
 def _rules(recipe: Recipe) -> dict[str, Any]:
     study = recipe.study
-    return {"margin": study.margin / PERCENT, "alpha": study.alpha, "resamples": study.resamples}
+    return {"margin": study.margin / PERCENT, "alpha": study.alpha}
 
 
 def task_scores(records: Records, task: str) -> TaskScores:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graft.pipeline.branches import Branch
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json
+from graft.stats.arms import BASE, FORMAT, TRAINED
 from graft.stats.calibration import Calibration, Temperature, brier_items, calibration, fit_temperature, padded
 from graft.stats.calibration import probabilities as softmax
 from graft.stats.classification import classification_change, classify
@@ -28,7 +29,6 @@ from graft.stats.label_study import (
     LabelTask,
 )
 from graft.stats.plain import to_json
-from graft.stats.study import BASE, FORMAT, TRAINED
 
 Record = Mapping[str, Any]
 BySeed = Sequence[Sequence[Record]]

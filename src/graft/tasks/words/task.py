@@ -116,7 +116,7 @@ class WordTask(Task):
             phrasing=phrasing.name,
             strata={
                 "length": len(word.text),
-                "log_frequency": word.frequency,
+                "rank": word.rank,
                 "repeated_letter": len(set(word.text)) < len(word.text),
                 "pseudo": word.pseudo,
                 **item.strata,
