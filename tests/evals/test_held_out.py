@@ -10,7 +10,7 @@ from tests.conftest import toy_model
 from transformers import T5Config, T5ForConditionalGeneration
 
 from graft.evals import held_out
-from graft.evals.exact import exact_match
+from graft.evals.exact import read_answers
 from graft.evals.held_out import HeldOut, measure_rows
 from graft.types import TokenRow
 
@@ -52,7 +52,7 @@ def test_one_pass_measures_what_a_row_at_a_time_measures(architecture: str, batc
     found = measure_rows(model, rows, pad_id=PAD, batch_size=batch_size)
     assert (found.rows, found.tokens, found.right) == (len(rows), tokens, right)
     assert found.nats == pytest.approx(nats, rel=1e-5)
-    assert found.exact == sum(exact_match(model, rows, pad_id=PAD, batch_size=batch_size)) == 8
+    assert found.exact == sum(one.exact for one in read_answers(model, rows, pad_id=PAD, batch_size=batch_size)) == 8
     assert found.exact_match == pytest.approx(8 / 23)
 
 

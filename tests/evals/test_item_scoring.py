@@ -8,7 +8,9 @@ from tests.conftest import toy_model
 from transformers import PreTrainedTokenizerBase
 
 from graft import tasks
-from graft.evals.scoring import Items, prepare_items, score_items, summarise
+from graft.evals import scoring
+from graft.evals.items import Items, prepare_items
+from graft.evals.scoring import disagreement, score_items, summarise
 from graft.models.backends.transformers import TransformersBackend
 from graft.tasks.words.split import package_sets
 from graft.types import Prompt, Sampling, TokenRow
@@ -33,12 +35,16 @@ def items(tokenizer: PreTrainedTokenizerBase) -> Items:
     return replace(found, rows=tuple(rows), examples=tuple(examples))
 
 
-def test_replies_are_those_of_generating_every_item(items: Items, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_replies_are_those_of_generating_every_item(
+    items: Items, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "CHECKED", 2)
     records = score_items(toy(tokenizer), items, FOUR)
     whole = toy(tokenizer).generate([Prompt((), r.prompt) for r in items.rows], FOUR)
     assert [record["reply"] for record in records] == [reply.text for reply in whole]
     assert [record["reply_ids"] for record in records] == [list(reply.token_ids) for reply in whole]
-    assert [record["generated"] for record in records] == [index % 3 != 0 for index in range(20)]
+    known = [index for index, record in enumerate(records) if not record["generated"]]
+    assert known == [3, 6, 12, 15, 18]  # of the seven that one pass calls right, two are generated as a check
 
 
 def test_every_item_is_counted_once_in_the_progress(items: Items, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -54,6 +60,29 @@ def test_the_summary_averages_what_the_records_hold(items: Items, tokenizer: Pre
     assert summary["exact"] == pytest.approx(7 / 20)
     assert summary["agreement"] == 1.0
     assert set(summary["phrasings"]) == {record["phrasing"] for record in records}
+
+
+def test_an_end_that_the_rows_do_not_have_is_a_disagreement(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The model ends its turns with another token than its rows do: it answers rightly, and one pass never says so."""
+    task = tasks.load("count", package_sets(train=50, eval=20, seed=0))
+    found = prepare_items(tokenizer, task, "eval", list(task.examples("eval", limit=20, seed=0)), max_length=200)
+    records = score_items(toy(tokenizer), found, FOUR)
+    assert disagreement(records) == 0.0
+    for record in records[:5]:
+        record |= {"reply": record["gold"], "reply_ids": [*record["gold_ids"][:-1], 7], "finished": True}
+    assert disagreement(records) == pytest.approx(0.25)
+
+
+def test_items_called_right_are_checked_by_a_sample_that_stands_for_all_of_them() -> None:
+    def record(exact: bool, generated: bool, right: bool) -> dict[str, object]:
+        reply = "3" if right else "4"
+        return {"exact": exact, "generated": generated, "gold": "3", "reply": reply, "reply_ids": [], "finished": True}
+
+    believed = [record(True, False, True)] * 60
+    checked = [record(True, True, True)] * 15 + [record(True, True, False)] * 5
+    wrong = [record(False, True, False)] * 19 + [record(False, True, True)]
+    assert disagreement([*believed, *checked, *wrong]) == pytest.approx((80 * 5 / 20 + 1) / 100)
+    assert math.isnan(disagreement([record | {"exact_from": "strict reply"} for record in wrong]))
 
 
 def test_agreement_is_undefined_when_nothing_was_generated() -> None:

@@ -24,15 +24,16 @@ from graft.data.chat import NO_THINKING
 from graft.data.tokens import encode
 from graft.errors import DataError
 from graft.evals import labels as scoring
+from graft.evals.items import Items
 from graft.evals.label_passes import batches, build_tree, common_start, takes_trees
-from graft.evals.labels import CONTENT_FREE, encode_options, label_fields, score_labels
-from graft.evals.scoring import Items, score_items
+from graft.evals.labels import CONTENT_FREE, CPU_TOKENS, encode_options, label_fields, score_labels
+from graft.evals.scoring import score_items
 from graft.models.adapters import add_lora
 from graft.models.backends.transformers import TransformersBackend
 from graft.models.loading import load_model
 from graft.pipeline.branches import Branch
 from graft.pipeline.judge.labels import write_labels
-from graft.pipeline.score.labels import CPU_TOKENS, calibration_records, label_records, with_labels
+from graft.pipeline.score.labels import calibration_records, label_records, with_labels
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json
 from graft.tasks.echo import EchoTask

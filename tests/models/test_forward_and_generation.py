@@ -5,7 +5,7 @@ import torch
 from tests.conftest import toy_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from graft.evals.exact import exact_match
+from graft.evals.exact import read_answers
 from graft.models.backends.transformers import TransformersBackend
 from graft.types import Completion, Prompt, Sampling, TokenRow
 
@@ -48,7 +48,7 @@ def test_one_pass_exact_match_says_what_generation_does() -> None:
     model = toy_model()
     right = [TokenRow(tuple(p), tuple(greedy_alone(model, p, 5))) for p in PROMPTS]
     wrong = [TokenRow(row.prompt, (*row.completion[:-1], (row.completion[-1] + 1) % 4000)) for row in right]
-    verdicts = exact_match(model, [*right, *wrong], pad_id=PAD, batch_size=3)
+    verdicts = [one.exact for one in read_answers(model, [*right, *wrong], pad_id=PAD, batch_size=3)]
     assert verdicts == [True] * 4 + [False] * 4
 
 
@@ -56,4 +56,4 @@ def test_padding_never_reaches_a_real_token() -> None:
     model = toy_model()
     row = TokenRow((3, 4), tuple(greedy_alone(model, [3, 4], 3)))
     long = TokenRow(tuple(range(60)), (1, 2))
-    assert exact_match(model, [row, long], pad_id=PAD, batch_size=2)[0]
+    assert read_answers(model, [row, long], pad_id=PAD, batch_size=2)[0].exact

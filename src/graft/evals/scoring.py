@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from graft.data.chat import NO_THINKING, ChatPolicy, render_chat, with_system
-from graft.data.tokens import encode, example_turns, word_pieces
-from graft.evals.exact import exact_match
+from graft.evals.constrained import constrained_fields, questions
+from graft.evals.exact import read_answers
+from graft.evals.items import Items, item_fields, item_prompt
 from graft.models.backends.base import Backend, no_progress
 from graft.models.backends.transformers import TransformersBackend
-from graft.tasks.base import Task
-from graft.types import Completion, Example, Prompt, Sampling, TokenRow, Usage
+from graft.types import Completion, Sampling, Usage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,87 +24,34 @@ ONE_PASS = "one pass"
 STRICT_REPLY = "strict reply"
 """``exact`` repeats ``strict``: the model is behind a server, or reads prompt and answer apart (T5, BART)."""
 
+CHECKED = 100
+"""Items of a task that one pass calls right and that are generated nevertheless, to see whether that is so."""
 
 JUDGED_BY_SCORER = ("answer", "code")
 """Kinds of tasks with many ways to write the right answer: ``right`` is the scorer's verdict, elsewhere ``exact``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
-    """The items of one task and split, rendered and tokenised once for all arms.
-
-    Attributes:
-        task: the task, which scores the replies.
-        split: ``eval`` or ``seen``.
-        examples: the items.
-        rows: their token rows, in the same order; empty when the model's tokenizer is unknown, behind a server.
-        pieces: how each item's word is cut into tokens inside its prompt; empty likewise.
-        policy: how the prompts were rendered.
-        think: the prompts ask for a reply that thinks first.
-    """
-
-    task: Task
-    split: str
-    examples: tuple[Example, ...]
-    rows: tuple[TokenRow, ...]
-    pieces: tuple[tuple[str, ...], ...]
-    policy: ChatPolicy = NO_THINKING
-    think: bool = False
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-
-def prepare_items(
-    tokenizer: PreTrainedTokenizerBase | None,
-    task: Task,
-    split: str,
-    examples: Sequence[Example],
-    *,
-    max_length: int,
-    policy: ChatPolicy = NO_THINKING,
-    think: bool = False,
-) -> Items:
-    """Render and tokenise the items of a task; items that do not fit ``max_length`` are left out.
-
-    Without a tokenizer, behind a server, the items stay text.
-
-    Raises:
-        ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
-    """
-    if tokenizer is None:
-        return Items(task, split, tuple(examples), (), (), policy, think)
-    encoded = encode(tokenizer, examples, max_length=max_length, policy=policy, think=think)
-    kept = tuple(examples[index] for index in encoded.kept)
-    pieces = tuple(word_pieces(tokenizer, kept, policy, think=think))
-    return Items(task, split, kept, encoded.rows, pieces, policy, think)
-
-
 def score_items(
     backend: Backend, items: Items, sampling: Sampling, *, on_batch: Callable[[int], None] = no_progress
 ) -> list[dict[str, Any]]:
-    """Score every item: exact match, and the reply by the task's own scorer.
+    """Score every item in one pass, and the reply by the task's own scorer.
 
-    A model in this process decides exact match, which is about the greedy reply whatever the sampling, in one pass.
-    Where it holds under plain greedy sampling the reply is the gold answer by definition, so only the other items are
-    generated. A server or a sequence-to-sequence model is not asked for that pass: every item is generated, and
+    A model in this process decides exact match, which is about the greedy reply whatever the sampling, and the
+    constrained score of closed answers in one pass. Where exact match holds under plain greedy sampling the reply is
+    the gold answer by definition, so only the other items are generated, and some of these as a check of that.
+    A server is not asked for that pass, and a sequence-to-sequence model is not believed: every item is generated, and
     ``exact`` repeats ``strict``.
 
     Returns:
         One JSON-ready record per item, in order: prompt, gold, reply, token ids, scores and strata.
     """
     exact: list[bool] | None = None
+    constrained: list[dict[str, Any]] = [{} for _ in items.examples]
     replies: dict[int, Completion] = {}
-    if isinstance(backend, TransformersBackend) and not backend.model.config.is_encoder_decoder:
-        exact = exact_match(
-            backend.model,
-            items.rows,
-            pad_id=int(backend.tokenizer.pad_token_id),
-            batch_size=backend.batch_size,
-            allowed=backend.allowed,
-        )
-        if sampling.greedy and sampling.repetition_penalty == 1.0:
-            replies = {index: _as_written(items, index) for index, right in enumerate(exact) if right}
+    if isinstance(backend, TransformersBackend):
+        exact, constrained = _read(backend, items)
+        if sampling.greedy and sampling.repetition_penalty == 1.0 and exact is not None:
+            replies = {index: _as_written(items, index) for index in _believed(exact)}
     on_batch(len(replies))
     asked = [index for index in range(len(items)) if index not in replies]
     written = backend.generate([item_prompt(items, index) for index in asked], sampling, on_done=on_batch)
@@ -115,14 +60,35 @@ def score_items(
     tokenizer = backend.tokenizer if isinstance(backend, TransformersBackend) else None
     return [
         _record(tokenizer, items, index, replies[index], exact[index] if exact else None, index in generated)
+        | constrained[index]
         for index in range(len(items))
     ]
 
 
-def item_prompt(items: Items, index: int) -> Prompt:
-    """What a backend is asked for one item."""
-    turns = with_system(example_turns(items.examples[index]), items.policy)
-    return Prompt(turns, items.rows[index].prompt if items.rows else ())
+def _read(backend: TransformersBackend, items: Items) -> tuple[list[bool] | None, list[dict[str, Any]]]:
+    """Exact match of every item, ``None`` where it is not decided so, and the fields of constrained scoring."""
+    asked = questions(backend.tokenizer, items)
+    if backend.model.config.is_encoder_decoder and not any(asked):
+        return None, [{} for _ in asked]
+    readings = read_answers(
+        backend.model,
+        items.rows,
+        [question.probes if question else () for question in asked],
+        pad_id=int(backend.tokenizer.pad_token_id or 0),
+        batch_size=backend.batch_size,
+        allowed=backend.allowed,
+    )
+    fields = constrained_fields(backend, items, asked, readings)
+    believed = not backend.model.config.is_encoder_decoder
+    return [reading.exact for reading in readings] if believed else None, fields
+
+
+def _believed(exact: Sequence[bool]) -> list[int]:
+    """The items whose reply is known from one pass, less those that are generated as a check, evenly spread."""
+    right = [index for index, hit in enumerate(exact) if hit]
+    step = max(1.0, len(right) / CHECKED)
+    checked = {right[int(place * step)] for place in range(min(CHECKED, len(right)))}
+    return [index for index in right if index not in checked]
 
 
 def _as_written(items: Items, index: int) -> Completion:
@@ -160,33 +126,6 @@ def _record(
     }
 
 
-def item_fields(tokenizer: PreTrainedTokenizerBase | None, items: Items, index: int) -> dict[str, Any]:
-    """The part of a record that does not depend on the reply.
-
-    Without a tokenizer, behind a server, nobody knows which tokens the model reads, so they are ``None``.
-    """
-    example = items.examples[index]
-    rendered, prompt_ids, gold_ids = None, None, None
-    if tokenizer is not None:
-        rendered = render_chat(tokenizer, example_turns(example), items.policy, think=items.think)
-        prompt_ids, gold_ids = list(items.rows[index].prompt), list(items.rows[index].completion)
-    pieces = items.pieces[index] if items.pieces else None
-    cut = {} if pieces is None else {"word_tokens": len(pieces), "pieces": "|".join(pieces)}
-    return {
-        "id": example.id,
-        "task": example.task,
-        "split": items.split,
-        "word": example.cluster,
-        "phrasing": example.phrasing,
-        "prompt": example.prompt,
-        "rendered": rendered,
-        "gold": example.gold,
-        "prompt_ids": prompt_ids,
-        "gold_ids": gold_ids,
-        "strata": {**example.strata, **cut},
-    }
-
-
 def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean scores of one arm, task and split over the items whose score is defined.
 
@@ -207,12 +146,19 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "n": len(records),
         **({"undefined": len(undefined), "undefined_reason": undefined[0]} if undefined else {}),
         **{flag: _mean([record[flag] for record in records]) for flag in flags},
-        "agreement": _agreement(records),
+        **_constrained(records),
+        "agreement": 1.0 - disagreement(records),
         "reply_tokens": _mean([count for record in records if (count := _reply_tokens(record)) is not None]),
         "exact_from": everything[0].get("exact_from", ONE_PASS),
         "details": {name: fmean(values) for name, values in details.items()} | _micro(details),
         "phrasings": {name: fmean(values) for name, values in sorted(phrasings.items())},
     }
+
+
+def _constrained(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean constrained score; nothing where an item has none."""
+    found = [record["constrained"] for record in records if "constrained" in record]
+    return {"constrained": fmean(found)} if found and len(found) == len(records) else {}
 
 
 def _micro(details: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -223,10 +169,25 @@ def _micro(details: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {"micro_f1": 2 * found / (said + there) if said + there else math.nan}
 
 
-def _agreement(records: Sequence[Mapping[str, Any]]) -> float:
-    """Share of the generated replies that are wrong in strict form too, as the one-pass score says; NaN without any."""
-    one_pass = [record for record in records if record.get("exact_from", ONE_PASS) == ONE_PASS]
-    return _mean([not record["strict"] for record in one_pass if record["generated"]])
+def disagreement(records: Sequence[Mapping[str, Any]]) -> float:
+    """Share of items of which one pass and the generated reply say different things, in [0, 1].
+
+    One pass says whether the greedy reply is the gold answer; where it differs from the reply, the model ends its turns
+    otherwise than its rows do. Items that one pass calls right are checked by a sample, which stands for all of them.
+    NaN where one pass decided nothing.
+    """
+    told = [record for record in records if record.get("exact_from", ONE_PASS) == ONE_PASS]
+    found = 0.0
+    for verdict in (True, False):
+        own = [record for record in told if record["exact"] == verdict]
+        checked = [_is_gold(record) != verdict for record in own if record["generated"]]
+        found += len(own) * _mean(checked) if checked else 0.0
+    return found / len(told) if any(record["generated"] for record in told) else math.nan
+
+
+def _is_gold(record: Mapping[str, Any]) -> bool:
+    same = bool(record["reply_ids"]) and record["reply_ids"] == record.get("gold_ids")
+    return same or (record["finished"] and record.get("reply") == record.get("gold"))
 
 
 def _reply_tokens(record: Mapping[str, Any]) -> int | None:

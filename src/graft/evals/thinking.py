@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from graft.data.chat import opens_thinking
 from graft.data.thinking import split_thinking
 from graft.errors import ThinkingPolicyError
-from graft.evals.scoring import JUDGED_BY_SCORER, Items, item_fields, item_prompt, summarise
+from graft.evals.items import Items, item_fields, item_prompt
+from graft.evals.scoring import JUDGED_BY_SCORER, summarise
 from graft.models.backends.base import Backend, no_progress
 from graft.types import Completion, Example, Sampling
 

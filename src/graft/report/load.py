@@ -70,7 +70,8 @@ class ResultRow:
         right: the primary score: exact match, the right label, or the scorer's verdict, by the kind of task.
         exact: one-pass greedy exact match including the end of turn.
         strict, lenient, parsed: the scorer's verdicts on the generated replies.
-        agreement: share of the generated replies that are wrong in strict form too, as ``exact`` says.
+        agreement: share of items of which ``exact`` and the generated reply say the same, checked on a sample of those
+            that ``exact`` calls right.
         reply_tokens: mean length of a reply in tokens.
         details: the task's further measures, means over items.
         phrasings: accuracy by phrasing.

@@ -66,6 +66,16 @@ class Task(ABC):
     def score(self, example: Example, reply: str) -> Score:
         """Judge one reply against the example's gold answer."""
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """The closed set of answers of which the gold answer is one; empty when any text may be right."""
+        return example.options
+
+    def letter_places(self, example: Example) -> tuple[int, ...]:
+        """Where in the gold answer one of the 26 letters stands, when the answer is a row of letters with something
+        between them; empty otherwise.
+        """
+        return ()
+
     def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
         """What could be answered without the skill, by the name of the rule: one answer for each example."""
         return {}

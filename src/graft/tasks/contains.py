@@ -12,10 +12,8 @@ from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_yes_no
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import letter_and_length
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import ALPHABET, LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
-
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 _TRAIN = (
     "Does {word} contain the letter {letter}?",
@@ -47,10 +45,14 @@ class ContainsTask(WordTask):
 
     def compose(self, word: Word, phrasing: Phrasing, wanted: str, rng: random.Random) -> Item:
         """Toss a coin for yes or no, then draw a letter that makes it true."""
-        absent = sorted(set(_ALPHABET) - set(word.text))
+        absent = sorted(set(ALPHABET) - set(word.text))
         present = bool(rng.getrandbits(1)) or not absent
         letter = rng.choice(sorted(set(word.text)) if present else absent)
         return Item("yes" if present else "no", letter, {"letter": letter}, {"letter": letter, "present": present})
+
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """Yes or no."""
+        return ("yes", "no")
 
     def parse(self, example: Example, reply: str) -> str | None:
         """``yes`` or ``no``."""

@@ -15,7 +15,7 @@ from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_number
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import absolute_error, letter_and_length
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered, numbers_up_to
 from graft.types import Example
 
 STRATA = ("0", "1", "2", "3+")
@@ -77,6 +77,10 @@ class CountTask(WordTask):
             fill={"letter": letter},
             strata={"true_count": stratum, "letter": letter},
         )
+
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """No number is larger than the word is long."""
+        return numbers_up_to(len(example.cluster))
 
     def parse(self, example: Example, reply: str) -> str | None:
         """The number, in digits."""

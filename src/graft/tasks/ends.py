@@ -14,7 +14,7 @@ from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_letter
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import commonest_letter
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import ALPHABET, LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
 _TRAIN = (
@@ -49,6 +49,10 @@ class EndsTask(WordTask):
     def compose(self, word: Word, phrasing: Phrasing, wanted: str, rng: random.Random) -> Item:
         """Take the letter at the end that the task is named after."""
         return Item(gold=word.text[self.index], fill={"which": self.card.name, "verb": self.verb})
+
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """The letters of the alphabet."""
+        return tuple(ALPHABET)
 
     def parse(self, example: Example, reply: str) -> str | None:
         """The letter; a sentence about the asked end outranks others."""

@@ -12,7 +12,7 @@ from graft.tasks.base import TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_number
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import absolute_error
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered, numbers_up_to
 from graft.types import Example
 
 _TRAIN = (
@@ -36,6 +36,10 @@ _HELDOUT = (
 )
 
 
+LONGEST = 30
+"""The largest number that is compared; longer words are hardly any."""
+
+
 class LengthTask(WordTask):
     """Say how many letters a word has."""
 
@@ -46,6 +50,10 @@ class LengthTask(WordTask):
     def compose(self, word: Word, phrasing: Phrasing, wanted: str, rng: random.Random) -> Item:
         """Count the letters."""
         return Item(gold=str(len(word.text)))
+
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """The same numbers for every word: those up to its own length would give the answer away."""
+        return numbers_up_to(LONGEST)
 
     def parse(self, example: Example, reply: str) -> str | None:
         """The number, in digits."""

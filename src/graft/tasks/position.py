@@ -14,7 +14,7 @@ from graft.tasks.base import Split, TaskCard, constant_answer
 from graft.tasks.words.parsing import parse_letter
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import commonest_letter
-from graft.tasks.words.task import LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import ALPHABET, LICENCE, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
 
 FROM_END_SHARE = 0.3
@@ -88,6 +88,10 @@ class PositionTask(WordTask):
             fill={"nth": ordinal(n), "number": str(n), "nth_word": nth_word, "place": place},
             strata={"index": index, "index_from_end": size + 1 - index, "from_end": from_end},
         )
+
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """The letters of the alphabet."""
+        return tuple(ALPHABET)
 
     def parse(self, example: Example, reply: str) -> str | None:
         """The letter; a sentence about the asked place outranks others."""

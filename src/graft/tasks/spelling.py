@@ -12,10 +12,8 @@ from graft.tasks.base import TaskCard
 from graft.tasks.words.parsing import parse_letters
 from graft.tasks.words.pool import Word
 from graft.tasks.words.scoring import character_error_rate, first_error
-from graft.tasks.words.task import LICENCE, SEPARATORS, SOURCE, Item, Phrasing, WordTask, numbered
+from graft.tasks.words.task import ALPHABET, LICENCE, SEPARATORS, SOURCE, Item, Phrasing, WordTask, numbered
 from graft.types import Example
-
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 _TRAIN_HYPHEN = (
     "Spell the word {word}.",
@@ -58,6 +56,11 @@ class SpellingTask(WordTask):
         """Join the letters with the separator that the phrasing asks for."""
         return Item(gold=SEPARATORS[phrasing.form].join(word.text), strata={"separator": phrasing.form})
 
+    def letter_places(self, example: Example) -> tuple[int, ...]:
+        """Every letter of the word, a separator apart."""
+        step = 1 + len(SEPARATORS[str(example.strata["separator"])])
+        return tuple(range(0, len(example.gold), step))
+
     def parse(self, example: Example, reply: str) -> str | None:
         """The letters, joined."""
         return parse_letters(reply)
@@ -76,7 +79,7 @@ class SpellingTask(WordTask):
         return {
             "echo the word": [example.cluster for example in examples],
             "alphabet": [
-                SEPARATORS[str(example.strata["separator"])].join(_ALPHABET[: len(self.target(example))])
+                SEPARATORS[str(example.strata["separator"])].join(ALPHABET[: len(self.target(example))])
                 for example in examples
             ],
         }

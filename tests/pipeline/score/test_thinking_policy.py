@@ -16,7 +16,7 @@ from graft import tasks
 from graft.config.loading import Resolved
 from graft.data.chat import ChatPolicy
 from graft.errors import ThinkingPolicyError
-from graft.evals.scoring import Items, prepare_items
+from graft.evals.items import Items, prepare_items
 from graft.evals.thinking import score_with_thinking, summarise_thinking
 from graft.models.backends.base import no_progress
 from graft.models.sampling import PRESETS

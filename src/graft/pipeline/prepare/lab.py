@@ -12,7 +12,7 @@ from graft.config.schema import Recipe
 from graft.data.chat import ChatPolicy, check_policy
 from graft.data.sources import word_sets
 from graft.evals.baselines import baseline_records, baseline_scores
-from graft.evals.scoring import Items, prepare_items
+from graft.evals.items import Items, prepare_items
 from graft.models.loading import load_tokenizer
 from graft.models.style import add_style_tokens
 from graft.pipeline.branches import branches, trained_tasks

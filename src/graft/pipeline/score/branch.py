@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from graft.evals.scoring import Items, prepare_items, score_items
+from graft.evals.items import Items, prepare_items
+from graft.evals.scoring import score_items
 from graft.evals.thinking import score_with_thinking
 from graft.models.backends.base import Backend
 from graft.pipeline.branches import Branch

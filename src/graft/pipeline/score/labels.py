@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from graft.evals.labels import Way, has_labels, label_fields
-from graft.evals.scoring import Items
+from graft.evals.constrained import DIGITS
+from graft.evals.items import Items
+from graft.evals.labels import Way, has_labels, label_fields, token_budget
 from graft.models.backends.base import Backend, no_progress
 from graft.models.backends.transformers import TransformersBackend
 
-if TYPE_CHECKING:
-    import torch
-
-
 Record = Mapping[str, Any]
-
-CPU_TOKENS, ACCELERATOR_TOKENS = 1024, 32_768
-"""Tokens of a label-scoring pass. Measured on a CPU: 16,384 take 1.7 times as long as 1,024, which stay in its
-cache."""
 
 
 def label_records(
@@ -39,24 +32,34 @@ def label_records(
     if not isinstance(backend, TransformersBackend) or items.think or not has_labels(items):
         on_done(len(items))
         return [{} for _ in items.examples]
-    device: torch.device = backend.model.device
     return label_fields(
         backend.model,
         backend.tokenizer,
         items,
         way=way,
-        token_budget=CPU_TOKENS if device.type == "cpu" else ACCELERATOR_TOKENS,
+        token_budget=token_budget(backend.model),
         allowed=backend.allowed,
         on_done=on_done,
     )
 
 
 def with_labels(records: Sequence[Record], fields: Sequence[Record]) -> list[dict[str, Any]]:
-    """Records with the fields of `label_records`; where labels were scored, ``right`` is about the likeliest one."""
-    return [
-        {**record, **found, **({"right": found["label_right"]} if found else {})}
-        for record, found in zip(records, fields, strict=True)
-    ]
+    """Records with the fields of `label_records`; where labels were scored, the likeliest one is the constrained
+    answer.
+    """
+    return [{**record, **found, **_constrained(record, found)} for record, found in zip(records, fields, strict=True)]
+
+
+def _constrained(record: Record, found: Record) -> dict[str, Any]:
+    if not found:
+        return {}
+    gold = found["option_probabilities"][found["options"].index(record["gold"])]
+    return {
+        "constrained": found["label_right"],
+        "constrained_answer": found["label_choice"],
+        "constrained_gold": round(gold, DIGITS),
+        "right": found["label_right"],
+    }
 
 
 def calibration_records(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graft.evals.scoring import Items, prepare_items
+from graft.evals.items import Items, prepare_items
 from graft.pipeline.prepare.lab import Lab
 
 

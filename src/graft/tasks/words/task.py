@@ -63,6 +63,15 @@ def numbered(prefix: str, texts: Iterable[str], form: str = "", start: int = 1) 
     return tuple(Phrasing(f"{prefix}-{number:0{digits}}", text, form) for number, text in enumerate(texts, start))
 
 
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+"""The letters that words are made of, and the closed set of answers of a task that asks for a letter."""
+
+
+def numbers_up_to(largest: int) -> tuple[str, ...]:
+    """The closed set of answers of a task that counts: 0 to `largest`, in digits."""
+    return tuple(str(number) for number in range(largest + 1))
+
+
 class WordTask(Task):
     """A task whose every item asks about one word.
 
