@@ -15,7 +15,7 @@ from graft.data.table import TokenTable
 from graft.errors import ConfigError, DataError
 from graft.pipeline.branches import branches
 from graft.pipeline.prepare.lab import prepare
-from graft.pipeline.prepare.streams import check_pretrain
+from graft.pipeline.prepare.modes import check_pretrain
 from graft.pipeline.prepare.validate import validate
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import run, train

@@ -94,7 +94,7 @@ def test_splits_draw_from_their_words_and_phrasings(name: str) -> None:
         assert {example.cluster for example in examples} == words
         assert len(examples) == len(words)
         assert all(example.phrasing.startswith(prefix) and example.task == name for example in examples)
-        assert set(examples[0].strata) >= {"length", "rank", "repeated_letter", "pseudo"}
+        assert set(examples[0].strata) >= {"length", "log_frequency", "repeated_letter", "pseudo"}
 
 
 def test_training_goes_round_with_a_fresh_order_and_fresh_ids() -> None:

@@ -23,7 +23,7 @@ from graft.runs.files import MARKER
 from graft.runs.interrupts import Terminated
 from graft.train import checkpoints
 from graft.train.engine import fit
-from graft.train.plan import Measurement, Plan, Stopping
+from graft.train.plan import Hooks, Measurement, Plan, Stopping
 from graft.types import TokenRow
 
 PAD = 4090
@@ -71,7 +71,7 @@ def half_done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints 4 and 6 of a training of eight steps that was cut in the seventh."""
     folder = tmp_path_factory.mktemp("half")
     with pytest.raises(CutError):
-        fit(adapted(), some_rows(), PLAN, pad_id=PAD, folder=folder, on_step=cut_at(7))
+        fit(adapted(), some_rows(), PLAN, pad_id=PAD, folder=folder, hooks=Hooks(on_step=cut_at(7)))
     return folder
 
 
@@ -83,7 +83,7 @@ def copy(half_done: Path, tmp_path: Path) -> Path:
 
 def resumed(folder: Path) -> tuple[torch.nn.Module, list[int]]:
     model, steps = adapted(), []
-    fit(model, some_rows(), PLAN, pad_id=PAD, folder=folder, on_step=steps.append)
+    fit(model, some_rows(), PLAN, pad_id=PAD, folder=folder, hooks=Hooks(on_step=steps.append))
     return model, steps
 
 
@@ -134,7 +134,14 @@ def test_a_training_killed_anywhere_ends_in_the_same_bits_when_continued(tmp_pat
     fit(uninterrupted, some_rows(), plan, pad_id=PAD, folder=tmp_path / "whole")
     for _ in range(2):
         with pytest.raises(CutError):
-            fit(adapted(), some_rows(), plan, pad_id=PAD, folder=tmp_path / "cut", on_step=cut_at(rng.randint(5, 8)))
+            fit(
+                adapted(),
+                some_rows(),
+                plan,
+                pad_id=PAD,
+                folder=tmp_path / "cut",
+                hooks=Hooks(on_step=cut_at(rng.randint(5, 8))),
+            )
             raise CutError  # a later start may be past the step already
     torch.manual_seed(seed + 99)  # nothing of this process may matter
     random.seed(seed)
@@ -192,7 +199,7 @@ def test_a_damaged_checkpoint_never_pushes_a_sound_one_out(copy: Path) -> None:
     model = adapted()
     with pytest.raises(CutError):
         plan = replace(PLAN, save_steps=5, keep_last=1)
-        fit(model, some_rows(), plan, pad_id=PAD, folder=copy, on_step=cut_at(6))
+        fit(model, some_rows(), plan, pad_id=PAD, folder=copy, hooks=Hooks(on_step=cut_at(6)))
     assert checkpoints.newest_sound(copy)[0] == copy / "checkpoint-5"
 
 
@@ -246,8 +253,14 @@ def test_the_best_checkpoint_is_never_pruned(tmp_path: Path) -> None:
     def on_step(_: int) -> None:
         held.append(steps_in(tmp_path))
 
-    fit(toy_model(), some_rows(), plan, pad_id=PAD, folder=tmp_path, on_step=on_step,
-        evaluate=lambda model: {"loss": next(losses)})  # fmt: skip
+    fit(
+        toy_model(),
+        some_rows(),
+        plan,
+        pad_id=PAD,
+        folder=tmp_path,
+        hooks=Hooks(on_step=on_step, evaluate=lambda model: {"loss": next(losses)}),
+    )
     assert held == [[], [1], [2], [2, 3], [2, 4], [2, 5], [2, 6], [2, 7]]
     assert steps_in(tmp_path) == [2, 8]
 
@@ -263,11 +276,11 @@ def test_a_signal_saves_at_the_next_step_boundary_and_leaves(
     before = signal.getsignal(number)
     plan = replace(PLAN, save_steps=None)
     with pytest.raises(error):
-        fit(adapted(), some_rows(), plan, pad_id=PAD, folder=tmp_path, on_step=on_step)
+        fit(adapted(), some_rows(), plan, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_step=on_step))
     assert steps_in(tmp_path) == [3]
     assert signal.getsignal(number) is before
     continued, uninterrupted, steps = adapted(), adapted(), []
-    fit(continued, some_rows(), plan, pad_id=PAD, folder=tmp_path, on_step=steps.append)
+    fit(continued, some_rows(), plan, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_step=steps.append))
     fit(uninterrupted, some_rows(), plan, pad_id=PAD, folder=tmp_path / "whole")
     assert steps == [4, 5, 6, 7, 8]
     assert same(continued, uninterrupted)
@@ -279,7 +292,14 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(toy_model(), some_rows(), replace(PLAN, save_steps=None), pad_id=PAD, folder=tmp_path, on_step=on_step)
+        fit(
+            toy_model(),
+            some_rows(),
+            replace(PLAN, save_steps=None),
+            pad_id=PAD,
+            folder=tmp_path,
+            hooks=Hooks(on_step=on_step),
+        )
     assert steps_in(tmp_path) == []
 
 
@@ -297,7 +317,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_too_small_for_the_checkpoints_is_refused_with_numbers(small_disk: Path) -> None:
     steps: list[int] = []
     with pytest.raises(StorageError, match=r"3 checkpoints of 1\.9 MB .* needs 6\.\d MB, but 1\.0 MB are free"):
-        fit(toy_model(), some_rows(), PLAN, pad_id=PAD, folder=small_disk, on_step=steps.append)
+        fit(toy_model(), some_rows(), PLAN, pad_id=PAD, folder=small_disk, hooks=Hooks(on_step=steps.append))
     assert steps == []
 
 
@@ -309,7 +329,7 @@ def test_a_disk_that_fills_up_stops_at_a_step_boundary_with_the_last_checkpoint_
                     file.write(b"\0" * 4096)
 
     with pytest.raises(StorageError, match="stopped after step 6; checkpoint-4 is whole") as caught:
-        fit(adapted(), some_rows(), PLAN, pad_id=PAD, folder=small_disk, on_step=fill)
+        fit(adapted(), some_rows(), PLAN, pad_id=PAD, folder=small_disk, hooks=Hooks(on_step=fill))
     assert "\n" not in str(caught.value)
     assert [path.name for path in small_disk.iterdir() if path.name.startswith(".")] == []
     (small_disk / "filler").unlink()
@@ -328,7 +348,7 @@ def test_a_limit_on_the_size_of_files_is_told_as_a_lack_of_space(tmp_path: Path)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         with pytest.raises(StorageError, match=r"disk is full or a quota is reached.*checkpoint-2 is whole"):
-            fit(adapted(), some_rows(), PLAN, pad_id=PAD, folder=tmp_path, on_step=limit)
+            fit(adapted(), some_rows(), PLAN, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_step=limit))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -355,6 +375,6 @@ def test_a_measurement_leaves_no_trace_in_the_training(tmp_path: Path) -> None:
     plain, measured = adapted(), adapted()
     fit(plain, some_rows(), PLAN, pad_id=PAD, folder=tmp_path / "plain")
     plan = replace(PLAN, eval_steps=3)
-    result = fit(measured, some_rows(), plan, pad_id=PAD, folder=tmp_path / "measured", evaluate=evaluate)
+    result = fit(measured, some_rows(), plan, pad_id=PAD, folder=tmp_path / "measured", hooks=Hooks(evaluate=evaluate))
     assert same(plain, measured)
     assert [figures["step"] for figures in result.measurements] == [3, 6, 8]

@@ -19,7 +19,7 @@ from graft.runs.files import MARKER
 from graft.train.engine import fit
 from graft.train.layout import Layout, by_budget
 from graft.train.loss import head_loss
-from graft.train.plan import Plan, StepReport
+from graft.train.plan import Hooks, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def test_training_on_few_rows_learns_them(tmp_path: Path) -> None:
     reports: list[StepReport] = []
     rows = some_rows(6) * 30
     model = toy_model()
-    result = fit(model, rows, replace(PLAN, steps=30), pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    result = fit(
+        model, rows, replace(PLAN, steps=30), pad_id=PAD, folder=tmp_path, hooks=Hooks(on_report=reports.append)
+    )
     assert reports[-1].loss < 0.3 * reports[0].loss
     assert (result.steps, result.tokens) == (30, sum(map(len, rows)))
     assert not model.training
@@ -131,10 +133,10 @@ def test_a_training_cut_short_ends_in_the_same_weights_when_continued(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(begun, rows, plan, pad_id=PAD, folder=tmp_path / "cut", on_step=stop_at)
+        fit(begun, rows, plan, pad_id=PAD, folder=tmp_path / "cut", hooks=Hooks(on_step=stop_at))
     (tmp_path / "cut" / "checkpoint-9").mkdir()  # a checkpoint that was being written: no marker, never resumed from
     steps: list[int] = []
-    fit(continued, rows, plan, pad_id=PAD, folder=tmp_path / "cut", on_step=steps.append)
+    fit(continued, rows, plan, pad_id=PAD, folder=tmp_path / "cut", hooks=Hooks(on_step=steps.append))
     assert steps == [5, 6]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), continued.parameters(), strict=True))
 
@@ -170,7 +172,7 @@ def test_a_restricted_softmax_trains_as_if_the_rest_of_the_vocabulary_were_not_t
     allowed = tuple(sorted({token for row in rows for token in row.completion} | set(range(0, 4000, 7))))
     plan = replace(PLAN, steps=1, warmup_steps=0, schedule="constant", max_grad_norm=1e9, allowed_ids=allowed)
     reports: list[StepReport] = []
-    fit(toy_model(), rows, plan, pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    fit(toy_model(), rows, plan, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_report=reports.append))
     logits_NV, targets_N = answer_logits(toy_model(), *pad_rows(rows, PAD))
     outside = torch.ones(4096, dtype=torch.bool)
     outside[list(allowed)] = False
@@ -193,7 +195,7 @@ def test_a_row_without_a_trained_token_is_refused_before_training(tmp_path: Path
     rows[3] = row
     steps: list[int] = []
     with pytest.raises(TrainError, match=message):
-        fit(toy_model(), rows, PLAN, pad_id=PAD, folder=tmp_path, on_step=steps.append)
+        fit(toy_model(), rows, PLAN, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_step=steps.append))
     assert not steps
 
 
@@ -201,7 +203,7 @@ def test_a_row_without_a_trained_token_is_refused_before_training(tmp_path: Path
 def test_reports_carry_accuracy_and_the_result_how_it_was_done(tmp_path: Path, layout: Any) -> None:
     rows, reports = some_rows(24), list[StepReport]()
     plan = replace(PLAN, layout=layout, learning_rate=1e-9)
-    result = fit(toy_model(), rows, plan, pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    result = fit(toy_model(), rows, plan, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_report=reports.append))
     logits_NV, targets_N = answer_logits(toy_model(), *pad_rows(rows[:6], PAD))
     assert reports[0].accuracy == pytest.approx((logits_NV.argmax(-1) == targets_N).float().mean().item())
     assert reports[0].tokens_per_second > 0
@@ -217,7 +219,7 @@ def test_packed_and_padded_layouts_give_the_same_losses(tmp_path: Path) -> None:
         reports: list[StepReport] = []
         plan = replace(PLAN, layout=layout, token_budget=budget)
         folder = tmp_path / f"{layout}{budget}"
-        fit(toy_model(), some_rows(24), plan, pad_id=PAD, folder=folder, on_report=reports.append)
+        fit(toy_model(), some_rows(24), plan, pad_id=PAD, folder=folder, hooks=Hooks(on_report=reports.append))
         losses.append([report.loss for report in reports])
     assert all(other == pytest.approx(losses[0], abs=1e-5) for other in losses[1:])
 
@@ -258,7 +260,7 @@ def test_an_encoder_decoder_learns(tmp_path: Path, caplog: pytest.LogCaptureFixt
     reports: list[StepReport] = []
     plan = replace(PLAN, steps=20, layout="packed")
     model = seq2seq_model("t5")
-    fit(model, rows, plan, pad_id=PAD, folder=tmp_path, on_report=reports.append)
+    fit(model, rows, plan, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_report=reports.append))
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert "padded instead of packed: the model is an encoder-decoder" in caplog.text
 
@@ -291,5 +293,5 @@ def test_the_engine_is_ready_within_seconds(tmp_path: Path) -> None:
     first: list[float] = []
     began = process_time()
     fit(toy_model(), some_rows(6), replace(PLAN, steps=1), pad_id=PAD, folder=tmp_path,
-        on_step=lambda step: first.append(process_time() - began))  # fmt: skip
+        hooks=Hooks(on_step=lambda step: first.append(process_time() - began)))  # fmt: skip
     assert first[0] < 5.0

@@ -15,7 +15,7 @@ from graft.errors import ConfigError, TrainError
 from graft.models.adapters import add_lora
 from graft.runs.files import MARKER
 from graft.train import engine, trl_engine
-from graft.train.plan import FitResult, Plan, StepReport
+from graft.train.plan import FitResult, Hooks, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def trained(
     reports: list[StepReport] = []
     fit = {"native": engine.fit, "trl": trl_engine.fit}[name]
     toy = model(kind, architecture)
-    result = fit(toy, some_rows(plan.rows), plan, pad_id=PAD, folder=folder / name, on_report=reports.append)
+    result = fit(
+        toy, some_rows(plan.rows), plan, pad_id=PAD, folder=folder / name, hooks=Hooks(on_report=reports.append)
+    )
     return reports, result, toy
 
 
@@ -131,12 +133,12 @@ def test_a_training_by_trl_that_was_cut_short_ends_in_the_same_weights(kind: str
     folder = tmp_path / "cut"
     cut = model(kind)
     with pytest.raises(KeyboardInterrupt):
-        trl_engine.fit(cut, some_rows(36), plan, pad_id=PAD, folder=folder, on_step=stop_at)
+        trl_engine.fit(cut, some_rows(36), plan, pad_id=PAD, folder=folder, hooks=Hooks(on_step=stop_at))
     assert "forward" not in vars(cut)
     kept = sorted(path.name for path in folder.glob("checkpoint-*") if (path / MARKER).is_file())
     assert kept == ["checkpoint-2", "checkpoint-4"]
     continued, steps = model(kind), list[int]()
-    trl_engine.fit(continued, some_rows(36), plan, pad_id=PAD, folder=folder, on_step=steps.append)
+    trl_engine.fit(continued, some_rows(36), plan, pad_id=PAD, folder=folder, hooks=Hooks(on_step=steps.append))
     assert steps == [5, 6]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), continued.parameters(), strict=True))
 
@@ -150,7 +152,7 @@ def test_a_training_begun_by_trl_is_continued_by_graft(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trl_engine.fit(model("lora"), rows, plan, pad_id=PAD, folder=tmp_path / "native", on_step=stop)
+        trl_engine.fit(model("lora"), rows, plan, pad_id=PAD, folder=tmp_path / "native", hooks=Hooks(on_step=stop))
     continued, _, _ = trained("native", "lora", tmp_path, plan)
     whole, _, _ = trained("native", "lora", tmp_path / "whole", plan)
     assert [r.step for r in continued] == [5, 6]
@@ -181,7 +183,7 @@ def test_trl_without_padding_trains_the_same(tmp_path: Path) -> None:
     for padding_free in (False, True):
         reports: list[StepReport] = []
         folder = tmp_path / str(padding_free)
-        trl_engine.fit(model("lora"), rows, plan, pad_id=PAD, folder=folder, on_report=reports.append,
+        trl_engine.fit(model("lora"), rows, plan, pad_id=PAD, folder=folder, hooks=Hooks(on_report=reports.append),
                        padding_free=padding_free)  # fmt: skip
         losses[padding_free] = [report.loss for report in reports]
     assert losses[True] == pytest.approx(losses[False], abs=1e-4)

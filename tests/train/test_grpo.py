@@ -17,7 +17,7 @@ from graft.errors import TrainError
 from graft.models.adapters import add_lora
 from graft.models.loading import load_model
 from graft.tasks.words.split import package_sets
-from graft.train.plan import Plan
+from graft.train.plan import Hooks, Plan
 
 pytest.importorskip("trl", reason="GRPO needs the extra trl")
 from graft.train.grpo import GrpoPlan, GrpoReport, fit_grpo, prompts_needed
@@ -111,7 +111,7 @@ def test_every_prompt_of_a_step_is_answered_by_a_whole_group(
 
     result = fit_grpo(
         sprout, prompts(tokenizer, 6), reward, plan(), GRPO, tokenizer=tokenizer, folder=tmp_path,
-        on_report=reports.append,
+        hooks=Hooks(on_report=reports.append),
     )  # fmt: skip
     assert [Counter(asked[start : start + 8]) for start in (0, 8, 16)] == [{0: 4, 1: 4}, {2: 4, 3: 4}, {4: 4, 5: 4}]
     assert [report.step for report in reports] == [1, 2, 3]
@@ -131,7 +131,7 @@ def test_a_resumed_training_ends_with_the_very_same_weights(tokenizer: PreTraine
 
         fit_grpo(
             model, prompts(tokenizer, 8), right, plan(steps=4, save_steps=2), GRPO, tokenizer=tokenizer, folder=folder,
-            on_step=on_step,
+            hooks=Hooks(on_step=on_step),
         )  # fmt: skip
         return model
 
@@ -153,7 +153,7 @@ def test_the_divergence_is_measured_from_the_model_as_it_was_handed_over(
     grpo = GrpoPlan(group_size=4, kl=0.1, clip=0.2, updates=1, temperature=1.0, max_new_tokens=4)
     fit_grpo(
         model, prompts(tokenizer, 6), right, plan(learning_rate=3e-3), grpo, tokenizer=tokenizer, folder=tmp_path,
-        on_report=reports.append,
+        hooks=Hooks(on_report=reports.append),
     )  # fmt: skip
     assert reports[0].kl == pytest.approx(0.0, abs=1e-6)
     assert reports[2].kl > 1e-4
@@ -167,7 +167,7 @@ def test_several_updates_reuse_a_batch_of_replies(
     reports: list[GrpoReport] = []
     result = fit_grpo(
         sprout, prompts(tokenizer, 4), lambda index, reply: float(reply == "2"),
-        plan(learning_rate=3e-3), grpo, tokenizer=tokenizer, folder=tmp_path, on_report=reports.append,
+        plan(learning_rate=3e-3), grpo, tokenizer=tokenizer, folder=tmp_path, hooks=Hooks(on_report=reports.append),
     )  # fmt: skip
     assert result.facts["replies"] == 2 * 8
     assert [report.clipped > 0 for report in reports] == [False, True, False]

@@ -29,7 +29,7 @@ from graft.train.backends import fit_with
 from graft.train.checkpoints import WEIGHTS, list_checkpoints
 from graft.train.engine import fit
 from graft.train.memory import Memory
-from graft.train.plan import Plan, StepReport
+from graft.train.plan import Hooks, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def train(folder: Path, plan: Plan = PLAN, model: PreTrainedModel | None = None,
     model = model or toy_model()
     rows = some_rows(plan.rows)
     try:
-        result = fit(model, rows, plan, pad_id=PAD, folder=folder, on_report=reports.append, on_step=stop)
+        result = fit(model, rows, plan, pad_id=PAD, folder=folder, hooks=Hooks(on_report=reports.append, on_step=stop))
     except StopEarlyError:
         result = None
     return reports, model, result

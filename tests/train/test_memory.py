@@ -17,7 +17,7 @@ from graft.train import loop, memory
 from graft.train.engine import fit
 from graft.train.loop import check_names
 from graft.train.memory import Forecast, Memory, Usage, choose_budget, forecast, probe, set_checkpointing
-from graft.train.plan import Plan
+from graft.train.plan import Hooks, Plan
 from graft.types import TokenRow
 
 PAD = 4090
@@ -88,10 +88,8 @@ def test_out_of_memory_halves_the_budget_repeats_the_step_and_loses_nothing(
     allocator_of(60, tight, failures, message=message)
     steps: list[int] = []
     losses: list[float] = []
-    result = fit(
-        tight, rows, PLAN, pad_id=PAD, folder=tmp_path / "tight", on_step=steps.append,
-        on_report=lambda report: losses.append(report.loss),
-    )  # fmt: skip
+    hooks = Hooks(on_step=steps.append, on_report=lambda report: losses.append(report.loss))
+    result = fit(tight, rows, PLAN, pad_id=PAD, folder=tmp_path / "tight", hooks=hooks)
     assert failures
     assert steps == [1, 2, 3, 4]
     assert len(losses) == 4

@@ -13,7 +13,7 @@ from tests.conftest import toy_model
 
 from graft.errors import ConfigError, TrainError
 from graft.train.engine import fit
-from graft.train.plan import FitResult, Measurement, Plan, Stopping
+from graft.train.plan import FitResult, Hooks, Measurement, Plan, Stopping
 from graft.train.stopping import Tracker, build_stopping
 from graft.types import TokenRow
 
@@ -144,7 +144,7 @@ class Judge:
 def trained(folder: Path, judge: Judge, rule: Stopping, **changes: Any) -> tuple[FitResult, torch.nn.Module]:
     model, plan = toy_model(), replace(PLAN, stopping=rule, **changes)
     rows = some_rows(plan.rows)
-    return fit(model, rows, plan, pad_id=PAD, folder=folder, evaluate=judge), model
+    return fit(model, rows, plan, pad_id=PAD, folder=folder, hooks=Hooks(evaluate=judge)), model
 
 
 def test_training_stops_and_ends_with_the_best_weights(tmp_path: Path) -> None:
@@ -176,8 +176,14 @@ def test_patience_goes_on_counting_after_a_resume(tmp_path: Path) -> None:
     rule = Stopping(patience=3, keep_best=True)
     plan = replace(PLAN, stopping=rule, save_steps=1)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy_model(), some_rows(), plan, pad_id=PAD, folder=tmp_path, on_step=interrupt_at(5),
-            evaluate=Judge([3, 1, 2, 2, 2]))  # fmt: skip
+        fit(
+            toy_model(),
+            some_rows(),
+            plan,
+            pad_id=PAD,
+            folder=tmp_path,
+            hooks=Hooks(on_step=interrupt_at(5), evaluate=Judge([3, 1, 2, 2, 2])),
+        )
     judge = Judge([2, 2, 2, 2, 2, 2])
     result, _ = trained(tmp_path, judge, rule, save_steps=1)
     assert (result.steps, result.best_step) == (5, 2)
@@ -197,8 +203,14 @@ def test_a_lost_best_checkpoint_begins_the_search_anew(tmp_path: Path) -> None:
     rule = Stopping(patience=4, keep_best=True)
     plan = replace(PLAN, stopping=rule, save_steps=1)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy_model(), some_rows(), plan, pad_id=PAD, folder=tmp_path, on_step=interrupt_at(4),
-            evaluate=Judge([3, 1, 2, 2]))  # fmt: skip
+        fit(
+            toy_model(),
+            some_rows(),
+            plan,
+            pad_id=PAD,
+            folder=tmp_path,
+            hooks=Hooks(on_step=interrupt_at(4), evaluate=Judge([3, 1, 2, 2])),
+        )
     (tmp_path / "checkpoint-2" / "trained.safetensors").unlink()
     result, _ = trained(tmp_path, Judge([5, 6, 6, 6, 6, 6, 6]), rule, save_steps=1)
     assert result.best_step == 4

@@ -8,8 +8,8 @@ from vocab_parts import Parts
 
 from graft.data.sources import tokenizer_words
 from graft.errors import ModelError
-from graft.tasks.words.english import is_english_spelling, is_english_word, listed_words
-from graft.tasks.words.pool import Word
+from graft.tasks.words.english import is_english_spelling, is_english_word
+from graft.tasks.words.pool import Word, listed_words
 from graft.vocab.english import EntryClass, classify_text, counts
 from graft.vocab.entries import byte_alphabet, read_vocabulary, token_bytes
 from graft.vocab.keep import choose, count_classes

@@ -172,7 +172,10 @@ class WordsSection(Section):
     """Number of training words."""
 
     eval: Positive = 2000
-    """Number of held-out words, unrelated to every training word by form, lemma and containment."""
+    """Number of held-out words, related to no training word by form, lemma, containment, irregular form or spelling."""
+
+    pseudo: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the held-out words that are made up and pronounceable; the stratum `pseudo` tells them apart."""
 
     seed: NonNegative = 0
     """Seed of the split."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def word_sets(
-    source: str, tokenizer: PreTrainedTokenizerBase, *, pool: str, train: int, eval: int, seed: int
+    source: str, tokenizer: PreTrainedTokenizerBase, *, pool: str, train: int, eval: int, pseudo: float, seed: int
 ) -> WordSets:
     """The training and held-out words of a run.
 
@@ -25,11 +25,20 @@ def word_sets(
         pool: ``experiment``, or ``base`` for the packaged words that only Sprout's own training sees.
         train: number of training words.
         eval: number of held-out words.
+        pseudo: share of these that are made up, in [0, 1); they too are related to no training word.
         seed: seeds the split.
 
     Raises:
         DataError: the source has too few words or cannot be read.
     """
+    made_up = round(eval * pseudo)
+    words = _real_words(source, tokenizer, pool=pool, train=train, eval=eval - made_up, seed=seed)
+    return replace(words, eval=(*words.eval, *pseudo_words(made_up, seed, [word.text for word in words.train])))
+
+
+def _real_words(
+    source: str, tokenizer: PreTrainedTokenizerBase, *, pool: str, train: int, eval: int, seed: int
+) -> WordSets:
     if source == "package":
         sets = package_sets(train=train if pool == "experiment" else 1, eval=eval, seed=seed)
         return sets if pool == "experiment" else replace(sets, train=sample_words("base", train, seed))

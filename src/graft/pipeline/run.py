@@ -28,7 +28,7 @@ from graft.pipeline.prepare.validate import validate
 from graft.pipeline.progress import Progress
 from graft.pipeline.score.branch import score_branch
 from graft.pipeline.score.sampling_grid import Point, grid_points, score_grid
-from graft.pipeline.score.separation import measure_branch
+from graft.pipeline.score.separation import measure_branch, separates
 from graft.pipeline.train.branch import train_branch
 from graft.pipeline.train.crew import leading
 from graft.pipeline.train.weights import load_branch
@@ -97,8 +97,7 @@ def report(run: RunDirectory) -> Path:
             records = read_records(run, recipe)
             write_results(run, recipe, records)
             write_verdict(run, recipe, records)
-        if recipe.style.tokens:
-            write_separation(run, recipe)
+        write_separation(run, recipe)
         return write_report(run)
 
 
@@ -166,7 +165,7 @@ def _do_branch(
         if model is None and not is_remote(lab.recipe):
             model = load_branch(directory, lab.recipe, branch)
         score_branch(directory, lab, branch, model, progress)
-    if score and lab.recipe.style.tokens and not directory.is_done(f"style-{branch.label}"):
+    if score and separates(directory, lab.recipe, branch):
         progress.stage(f"separate {branch.label}")
         measure_branch(directory, lab, branch, model or load_branch(directory, lab.recipe, branch), progress)
 
@@ -177,7 +176,7 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
         records = read_records(directory, recipe)
         results = write_results(directory, recipe, records)
         verdict = write_verdict(directory, recipe, records)
-        separation = write_separation(directory, recipe) if recipe.style.tokens else None
+        separation = write_separation(directory, recipe)
         headline = (separation and separation["headline"]) or verdict.headline or plain_headline(results)
         write_summary(directory, recipe, headline, headline_metrics(results))
         page = write_report(directory)

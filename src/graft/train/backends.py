@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from graft.config.training import EngineName
 from graft.errors import ConfigError, GraftError, MissingExtra, TrainError, choices
+from graft.train.plan import SILENT
 from graft.train.processes import count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from graft.train.plan import FitResult, Measurement, Plan, StepReport
+    from graft.train.plan import FitResult, Hooks, Plan, StepReport
     from graft.types import TokenRow
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -31,6 +32,31 @@ _FITTERS: dict[EngineName, str] = {
     "trl": "graft.train.trl_engine",
     "unsloth": "graft.train.unsloth_engine",
 }
+
+
+class Fit(Protocol):
+    """How every engine trains."""
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        rows: Sequence[TokenRow],
+        plan: Plan,
+        *,
+        pad_id: int,
+        folder: Path,
+        hooks: Hooks[StepReport] = SILENT,
+    ) -> FitResult:
+        """Train what is trainable of the model, in place, from the newest complete checkpoint in ``folder`` if any.
+
+        Args:
+            model: a causal language model or an encoder-decoder, with or without adapters.
+            rows: exactly ``plan.rows`` rows in training order.
+            plan: the settings.
+            pad_id: token id to pad with.
+            folder: where checkpoints to resume from are written.
+            hooks: what it tells and asks on the way.
+        """
 
 
 def require_engine(name: str) -> None:
@@ -84,11 +110,9 @@ def fit_with(
     *,
     pad_id: int,
     folder: Path,
-    on_report: Callable[[StepReport], None] = lambda report: None,
-    on_step: Callable[[int], None] = lambda step: None,
-    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
+    hooks: Hooks[StepReport] = SILENT,
 ) -> FitResult:
-    """Train by the engine of that name; arguments and result are those of `graft.train.engine.fit`.
+    """Train by the engine of that name, as `Fit` says.
 
     Raises:
         ConfigError: unknown engine, optimizer or schedule, or the machine cannot run the engine.
@@ -98,8 +122,8 @@ def fit_with(
     """
     require_engine(name)
     preload_engine(name)
-    fit: Callable[..., FitResult] = import_module(_FITTERS[name]).fit
-    return fit(model, rows, plan, pad_id=pad_id, folder=folder, on_report=on_report, on_step=on_step, evaluate=evaluate)
+    fit: Fit = import_module(_FITTERS[name]).fit
+    return fit(model, rows, plan, pad_id=pad_id, folder=folder, hooks=hooks)
 
 
 def _usable(name: EngineName) -> bool:

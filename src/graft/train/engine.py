@@ -8,7 +8,7 @@ micro-batches by a token budget, so the layout decides speed and memory, never t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from graft.train.layout import Layout
 from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_optimizer, run_loop
 from graft.train.loss import head_loss
 from graft.train.memory import USED_SHARE, Memory, Usage, forecast, free_bytes, peak_bytes, token_budget
-from graft.train.plan import FitResult, Measurement, Plan, StepReport
+from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
 from graft.train.sharding import called_as, make_whole, shard, sums_gradients
 from graft.types import TokenRow
 
@@ -52,9 +52,7 @@ def fit(
     *,
     pad_id: int,
     folder: Path,
-    on_report: Callable[[StepReport], None] = lambda report: None,
-    on_step: Callable[[int], None] = lambda step: None,
-    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
+    hooks: Hooks[StepReport] = SILENT,
 ) -> FitResult:
     """Train what is trainable of the model, in place, from the newest complete checkpoint in ``folder`` if any.
 
@@ -64,9 +62,7 @@ def fit(
         plan: the settings.
         pad_id: token id to pad with.
         folder: where checkpoints to resume from are written.
-        on_report: called every ``plan.logging_steps`` steps.
-        on_step: called after every step with the number of steps done.
-        evaluate: measures the model on held-out items; called every ``plan.eval_steps`` steps.
+        hooks: what it tells and asks on the way.
 
     Raises:
         ConfigError: unknown optimizer or schedule, or something the plan asks for cannot be had here.
@@ -76,7 +72,7 @@ def fit(
     """
     check_rows(rows, plan)
     check_trained(rows, seq2seq=model.config.is_encoder_decoder)
-    watcher = Watcher(on_report, on_step)
+    watcher = Watcher(hooks.on_report, hooks.on_step)
     arguments = TrainingArguments(**loop_options(plan, model, folder))  # opens the group of processes
     layout = choose_layout(model, rows, plan, pad_id)
     sharded = _is_sharded(model, plan)
@@ -92,7 +88,7 @@ def fit(
     trainer.sharded = sharded
     trainer.prepare(plan, layout, rows)
     try:
-        result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
+        result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=hooks.evaluate)
         processes.wait_for_all()
         result = replace(result, facts=trainer.facts())
     finally:

@@ -24,9 +24,9 @@ from transformers import TrainerCallback
 
 from graft.errors import TrainError
 from graft.models.backends.transformers import TransformersBackend
-from graft.train.loop import Evaluate, GraftLoop, Watcher, loop_options, own_optimizer, run_loop
+from graft.train.loop import GraftLoop, Watcher, loop_options, own_optimizer, run_loop
 from graft.train.memory import token_budget
-from graft.train.plan import FitResult, Plan
+from graft.train.plan import SILENT, FitResult, Hooks, Plan
 from graft.train.trl_engine import as_it_was
 from graft.types import Completion, Prompt, Sampling
 
@@ -115,9 +115,7 @@ def fit_grpo(
     *,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    on_report: Callable[[GrpoReport], None] = lambda report: None,
-    on_step: Callable[[int], None] = lambda step: None,
-    evaluate: Evaluate | None = None,
+    hooks: Hooks[GrpoReport] = SILENT,
 ) -> FitResult:
     """Train a model to write replies of higher reward, from its newest complete checkpoint if there is one.
 
@@ -132,9 +130,7 @@ def fit_grpo(
         grpo: groups, clipping, sampling.
         tokenizer: decodes replies; names end-of-turn and padding.
         folder: for checkpoints.
-        on_report: called every `plan.logging_steps` steps.
-        on_step: called after each step with the number of steps done.
-        evaluate: measures the model on held-out items every `plan.eval_steps` steps, for `plan.stopping` too.
+        hooks: what it tells and asks on the way.
 
     Raises:
         TrainError: wrong number of prompts, a reward that is no number, or a loss that is no longer finite.
@@ -145,7 +141,7 @@ def fit_grpo(
         raise TrainError(f"{plan.steps} steps of GRPO need {wanted} prompts, but got {len(prompts)}")
     rollout = _Rollout(model, tokenizer, prompts, plan, grpo)
     reference = deepcopy(model) if grpo.kl and not hasattr(model, "peft_config") else None
-    watcher, rewards = Watcher(lambda report: None, on_step), _RewardWatcher(on_report)
+    watcher, rewards = Watcher(lambda report: None, hooks.on_step), _RewardWatcher(hooks.on_report)
     with as_it_was(model):
         trainer = _GrpoLoop(
             model=model,
@@ -158,7 +154,7 @@ def fit_grpo(
             rollout_func=rollout,
         )
         _keep_reference(trainer, reference, grpo)
-        result = run_loop(trainer, model, (), watcher, folder, plan=plan, evaluate=evaluate)
+        result = run_loop(trainer, model, (), watcher, folder, plan=plan, evaluate=hooks.evaluate)
     tokens = int(trainer.state.num_input_tokens_seen)
     facts = {**result.facts, "final_reward": rewards.last, "replies": rollout.replies}
     return replace(result, tokens=tokens, trained_tokens=rollout.tokens, facts=facts)

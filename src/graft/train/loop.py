@@ -32,7 +32,7 @@ from graft.runs.interrupts import Held, held_back
 from graft.train import checkpoints, processes
 from graft.train.memory import peak_bytes
 from graft.train.optim import GRAFT_OPTIMIZERS, build_optimizer
-from graft.train.plan import FitResult, Measurement, Plan, StepReport
+from graft.train.plan import Evaluate, FitResult, Plan, StepReport
 from graft.train.sharding import readable, spread_state, whole_state
 from graft.train.stopping import Tracker
 from graft.types import TokenRow
@@ -50,8 +50,6 @@ BITSANDBYTES = tuple(
     or name.value in ("adamw_8bit", "adamw_bnb_8bit")
 )
 """transformers' names of the optimizers that bitsandbytes implements."""
-
-Evaluate = Callable[["PreTrainedModel"], Measurement]
 
 
 def check_rows(rows: Sequence[TokenRow], plan: Plan) -> None:

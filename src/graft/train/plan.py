@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Report = TypeVar("Report")
+"""What is told of the steps since the last report; rewards tell more than losses."""
 
 Measurement = Mapping[str, float]
 """Held-out figures at one step by name: ``step``, ``loss``, ``accuracy``, ``exact``, ``exact/TASK``."""
+
+Evaluate = Callable[["PreTrainedModel"], Measurement]
 
 Switch = Literal["auto", "on", "off"]
 
@@ -114,6 +122,29 @@ class StepReport:
     accuracy: float = float("nan")
     tokens_per_second: float = float("nan")
     peak_bytes: int = 0
+
+
+def _ignore(_: Any) -> None:
+    """What a hook does that nobody set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks(Generic[Report]):
+    """Where a training speaks to whoever began it.
+
+    Attributes:
+        on_report: called every ``Plan.logging_steps`` steps.
+        on_step: called after each step with the number of steps done.
+        evaluate: measures the model on held-out items every ``Plan.eval_steps`` steps; ``None`` for no measurements.
+    """
+
+    on_report: Callable[[Report], None] = _ignore
+    on_step: Callable[[int], None] = _ignore
+    evaluate: Evaluate | None = None
+
+
+SILENT: Hooks[Any] = Hooks()
+"""Tells nobody and asks nothing."""
 
 
 @dataclass(frozen=True, slots=True)

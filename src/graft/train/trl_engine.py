@@ -7,7 +7,7 @@ whole step, so the gradient is that of Graft's engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from graft.errors import TrainError
 from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_optimizer, run_loop
 from graft.train.memory import token_budget
-from graft.train.plan import FitResult, Measurement, Plan, StepReport
+from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def fit(
     *,
     pad_id: int,
     folder: Path,
-    on_report: Callable[[StepReport], None] = lambda report: None,
-    on_step: Callable[[int], None] = lambda step: None,
-    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
+    hooks: Hooks[StepReport] = SILENT,
     padding_free: bool = False,
 ) -> FitResult:
     """Train by TRL. Arguments, result and errors are those of `graft.train.engine.fit`; one argument is its own:
@@ -50,7 +48,7 @@ def fit(
         TrainError: also when TRL refuses the model or the machine.
     """
     check_rows(rows, plan)
-    watcher = Watcher(on_report, on_step)
+    watcher = Watcher(hooks.on_report, hooks.on_step)
     config, optimizer = _config(plan, model, folder, rows), own_optimizer(model, plan)
     with as_it_was(model):
         try:
@@ -67,7 +65,7 @@ def fit(
             raise TrainError(f"TRL refuses this training: {error}; use engine.name: native") from error
         trainer.processing_class = None  # demanded, but there is no text: it would only overwrite the end-of-turn ids
         trainer.model_accepts_loss_kwargs = True  # the mean is over the step's tokens for every architecture
-        return run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
+        return run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=hooks.evaluate)
 
 
 def as_dataset(rows: Sequence[TokenRow]) -> Dataset:

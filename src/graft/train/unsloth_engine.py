@@ -6,7 +6,7 @@ Unsloth rewrites a model while it loads it, so a model that another loader made 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from unsloth import FastLanguageModel
 from graft.errors import ModelError
 from graft.models.source import resolve
 from graft.train import trl_engine
-from graft.train.plan import FitResult, Measurement, Plan, StepReport
+from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def fit(
     *,
     pad_id: int,
     folder: Path,
-    on_report: Callable[[StepReport], None] = lambda report: None,
-    on_step: Callable[[int], None] = lambda step: None,
-    evaluate: Callable[[PreTrainedModel], Measurement] | None = None,
+    hooks: Hooks[StepReport] = SILENT,
     padding_free: bool = False,
 ) -> FitResult:
     """Train a model that `load` made. Arguments, result and errors are those of `graft.train.trl_engine.fit`."""
@@ -90,9 +88,7 @@ def fit(
             plan,
             pad_id=pad_id,
             folder=folder,
-            on_report=on_report,
-            on_step=on_step,
-            evaluate=evaluate,
+            hooks=hooks,
             padding_free=padding_free,
         )
     finally:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from graft.config.training import EngineName
 from graft.errors import GraftError
-from graft.train.backends import fit_with, preload_engine, require_engine
+from graft.train.backends import Fit, fit_with, preload_engine, require_engine
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from graft.train.plan import FitResult
     from graft.types import TokenRow
 
 WARM_UP = 2
@@ -93,7 +92,7 @@ def _train(job: Job, engine: EngineName, on_step: Callable[[int], None]) -> dict
     require_engine(engine)
     preload_engine(engine)
     from graft.train.memory import peak_bytes
-    from graft.train.plan import Plan
+    from graft.train.plan import Hooks, Plan
     from graft.workbench.workloads import workload_rows
 
     rows = workload_rows(job.workload, (WARM_UP + job.steps) * job.batch_size)
@@ -123,7 +122,7 @@ def _train(job: Job, engine: EngineName, on_step: Callable[[int], None]) -> dict
         on_step(step)
 
     with tempfile.TemporaryDirectory() as folder:
-        _fitter(job, engine)(model, rows, plan, pad_id=0, folder=Path(folder), on_step=tick)
+        _fitter(job, engine)(model, rows, plan, pad_id=0, folder=Path(folder), hooks=Hooks(on_step=tick))
     clocked = rows[WARM_UP * job.batch_size :]
     return {
         "seconds": ends[-1] - ends[WARM_UP - 1],
@@ -141,7 +140,7 @@ def _budget(job: Job, rows: Sequence[TokenRow], device: str) -> int:
     return min(job.token_budget, PACKED_TOKENS.get(device, job.token_budget)) if job.variant else job.token_budget
 
 
-def _fitter(job: Job, engine: EngineName) -> Callable[..., FitResult]:
+def _fitter(job: Job, engine: EngineName) -> Fit:
     """What trains in the job's variant."""
     if job.variant != "packing":
         return partial(fit_with, engine)

@@ -30,12 +30,14 @@ def _stored_reply(reply: Mapping[str, Any]) -> Completion:
     return Completion(reply["text"], (0,) * reply["tokens"], reply["finished"])
 
 
-def write_separation(run: RunDirectory, recipe: Recipe) -> dict[str, Any]:
+def write_separation(run: RunDirectory, recipe: Recipe) -> dict[str, Any] | None:
     """Write ``separation.json``: the ratio of every measured branch with its interval, from the stored replies.
 
     Returns:
-        What was written.
+        What was written; ``None``, and no file, without control tokens.
     """
+    if not recipe.style.tokens:
+        return None
     from graft.evals.separation import TARGET, separate
     from graft.stats.plain import to_json
 

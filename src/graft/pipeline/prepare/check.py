@@ -90,7 +90,8 @@ def _plan(lab: Lab) -> tuple[str, ...]:
     ]
     if lab.words is not None:
         counts = f"{len(lab.words.train):,} to train, {len(lab.words.eval):,} held out, from {lab.words.source}"
-        lines.append(f"words     {counts}; leak audit passed")
+        dropped = ", ".join(f"{n:,} by {relation}" for relation, n in lab.words.dropped.items())
+        lines.append(f"words     {counts}; leak audit passed{f'; related words dropped: {dropped}' if dropped else ''}")
     for section in lab.recipe.data.tasks:
         card = lab.book.card(section.name)
         lines.append(f"task      {section.name}: {card.summary} {card.size}; from {card.source}")

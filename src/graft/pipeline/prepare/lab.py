@@ -148,7 +148,13 @@ def _words(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> WordSets | Non
     if not uses_words(recipe):
         return None
     return word_sets(
-        section.source, tokenizer, pool=section.pool, train=section.train, eval=section.eval, seed=section.seed
+        section.source,
+        tokenizer,
+        pool=section.pool,
+        train=section.train,
+        eval=section.eval,
+        pseudo=section.pseudo,
+        seed=section.seed,
     )
 
 
@@ -267,7 +273,7 @@ def audit_record(lab: Lab) -> dict[str, Any]:
         "ok": lab.audit.ok,
         "train_words": len(lab.words.train),
         "eval_words": len(lab.words.eval),
-        "dropped_words": lab.words.dropped,
+        "dropped_words": dict(lab.words.dropped),
         "source": lab.words.source,
         "seen_by_sprout": seen_by_sprout(lab),
     }

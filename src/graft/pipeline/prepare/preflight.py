@@ -19,6 +19,7 @@ from graft.pipeline.prepare.estimate import Estimate, estimate
 from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.prepare.lab import Baselines, Lab, baselines, detectable, forecast, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
+from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.progress import Progress, TaskHandle
 from graft.stats.study import CONFIRMATORY_SEEDS
@@ -232,7 +233,7 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
     yield from lab_warnings(lab)
     if len(recipe.study.seeds) < CONFIRMATORY_SEEDS and any(branch.seed is not None for branch in branches(recipe)):
         yield f"study.seeds has {len(recipe.study.seeds)}; under {CONFIRMATORY_SEEDS} the result is exploratory"
-    compared = "trained" in recipe.study.arms and recipe.mode != "pretrain"
+    compared = "trained" in recipe.study.arms and not MODES[recipe.mode].texts_only
     if compared and not {"base", "format"} <= set(recipe.study.arms):
         yield "study.arms lacks base or format; without both, transfer cannot be claimed"
     for one in surveys:

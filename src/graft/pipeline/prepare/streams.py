@@ -15,26 +15,6 @@ from graft.tasks.prose import ProseTask, stream_passages
 from graft.tasks.stream import StreamTask, stream_task
 from graft.types import Example
 
-TEXT_ARMS = ("base", "trained")
-"""The arms that pretraining has: the others answer prompts."""
-
-
-def check_pretrain(recipe: Recipe) -> None:
-    """Refuse what is no plain text, as far as can be told without reading it.
-
-    Raises:
-        ConfigError: a source is no corpus, or an arm has no meaning here.
-    """
-    own = {section.name: section for section in recipe.data.tasks}
-    for source in recipe.data.train:
-        if not _may_be_text(source.task, own.get(source.task)):
-            refuse_source(source.task)
-    if wrong := [arm for arm in recipe.study.arms if arm not in TEXT_ARMS]:
-        raise ConfigError(
-            f"study.arms holds {', '.join(wrong)}, but mode is pretrain, whose texts have no prompts; set "
-            "study.arms: [base, trained]"
-        )
-
 
 def refuse_source(name: str) -> None:
     """Say that a source cannot be pretrained on.
@@ -49,7 +29,8 @@ def refuse_source(name: str) -> None:
     )
 
 
-def _may_be_text(name: str, section: TaskSection | None) -> bool:
+def may_be_text(name: str, section: TaskSection | None) -> bool:
+    """Whether a source may be plain text, as far as can be told without reading it."""
     if section is None:
         return _is_corpus(name)
     if section.like is not None:
@@ -61,21 +42,22 @@ def _is_corpus(name: str) -> bool:
     return tasks.card(name).kind == "corpus"
 
 
-def streamed(recipe: Recipe, name: str, section: TaskSection | None) -> StreamTask | None:
+def streamed(recipe: Recipe, name: str, section: TaskSection | None, *, texts_only: bool) -> StreamTask | None:
     """The task as a stream; ``None`` for one whose rows are looked up.
 
     Args:
-        recipe: its mode decides about texts of one's own: only pretraining streams them.
+        recipe: names the plain-text files.
         name: the task.
         section: what the recipe says of it, where it is one of its own.
+        texts_only: the mode trains on plain text alone, so texts of one's own are streamed too.
 
     Raises:
         ConfigError: there is no such task.
         DataError: a file is missing.
     """
     if section is not None:
-        return _own_texts(section) if recipe.mode == "pretrain" and _is_plain_text(section) else None
-    if recipe.mode == "pretrain" and name == ProseTask.card.name:
+        return _own_texts(section) if texts_only and _is_plain_text(section) else None
+    if texts_only and name == ProseTask.card.name:
         return _prose(recipe)
     if not tasks.is_dataset(name):
         return None
@@ -87,7 +69,7 @@ def _is_plain_text(section: TaskSection) -> bool:
     from graft.data.documents import is_text
 
     paths = [path for path in (section.train, section.eval) if path is not None]
-    return _may_be_text(section.name, section) and section.like is None and all(is_text(path) for path in paths)
+    return may_be_text(section.name, section) and section.like is None and all(is_text(path) for path in paths)
 
 
 def _own_texts(section: TaskSection) -> StreamTask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graft.config.schema import Recipe
 from graft.data.style import style_rows
 from graft.errors import ConfigError
+from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.served import is_remote
 from graft.tasks.style import GENERATED_WORDS, StyleTask, generated_rows, style_name
 from graft.tasks.words.split import package_sets
@@ -29,7 +30,7 @@ def check_style(recipe: Recipe) -> None:
         raise ConfigError("style.tokens is set, but data.train does not hold the task style; set data.train: style")
     wrong = {
         "adapter.kind": recipe.adapter.kind != "lora",
-        "mode": recipe.mode != "sft",
+        "mode": not MODES[recipe.mode].answers,
         "engine.name": recipe.engine.name == "unsloth",
         "model.backend": is_remote(recipe),
         "train.restrict_to": recipe.train.restrict_to is not None,

@@ -12,6 +12,7 @@ from graft.config.data import TaskSection, TrainSource
 from graft.config.schema import Recipe
 from graft.data.sources import narrowed
 from graft.errors import ConfigError
+from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.streams import refuse_source, streamed
 from graft.pipeline.prepare.style import build_style_task
 from graft.runs.provenance import hash_file, hash_rows
@@ -64,7 +65,7 @@ class TaskBook:
             ConfigError: the recipe pretrains, and the source is no corpus.
         """
         task = self.load(source.task)
-        if self.recipe.mode == "pretrain" and task.card.kind != "corpus":
+        if MODES[self.recipe.mode].texts_only and task.card.kind != "corpus":
             refuse_source(source.task)
         if not isinstance(task, WordTask) or (source.words is None and source.pseudo == 0):
             return task
@@ -107,7 +108,7 @@ class TaskBook:
 
     def _build(self, name: str) -> Task:
         section = own_task(self.recipe, name)
-        if (stream := streamed(self.recipe, name, section)) is not None:
+        if (stream := streamed(self.recipe, name, section, texts_only=MODES[self.recipe.mode].texts_only)) is not None:
             return stream
         if section is not None:
             return _user_task(section)

@@ -9,9 +9,9 @@ from graft.config.schema import Recipe
 from graft.data.user_tasks import check_spec
 from graft.errors import ConfigError, StorageError
 from graft.pipeline.branches import branches, target_tasks, trained_tasks
+from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.stopping import stopping_of
-from graft.pipeline.prepare.streams import check_pretrain
 from graft.pipeline.prepare.style import check_style
 from graft.pipeline.prepare.taskbook import own_task, task_names, uses_words
 from graft.runs.space import require_space
@@ -39,12 +39,7 @@ def validate(recipe: Recipe, *, training: bool = True) -> None:
     if training and any(branch.seed is not None for branch in branches(recipe)):
         _check_engine(recipe)
         stopping_of(recipe)
-        if recipe.mode == "grpo":
-            from graft.pipeline.prepare.modes import check_grpo  # the only check that needs a trainer's libraries
-
-            check_grpo(recipe)
-        if recipe.mode == "pretrain":
-            check_pretrain(recipe)
+        MODES[recipe.mode].check(recipe)
     _check_sources(recipe)
     check_style(recipe)
     _check_arms(recipe)

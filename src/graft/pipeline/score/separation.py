@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from graft.config.schema import Recipe
 from graft.data.style import check_tokens
 from graft.evals.separation import NONE, UNTRAINED
 from graft.models.sampling import from_section
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from graft.pipeline.prepare.lab import Lab
+
+
+def separates(run: RunDirectory, recipe: Recipe, branch: Branch) -> bool:
+    """Whether the replies of a branch under control tokens are still to be measured."""
+    return bool(recipe.style.tokens) and not run.is_done(f"style-{branch.label}")
 
 
 def measure_branch(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from graft.config.schema import Recipe
 from graft.errors import ConfigError
+from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.train.order import Order
 from graft.runs.directory import RunDirectory
 from graft.train import processes
@@ -27,9 +28,9 @@ def check_processes(recipe: Recipe, count: int) -> None:
             f"engine.name is {engine}, which trains in one process here, but {count} processes were started; use "
             "engine.name: native"
         )
-    if recipe.mode == "grpo":
+    if not MODES[recipe.mode].many_processes:
         raise ConfigError(
-            f"mode is grpo, which trains in one process here, but {count} processes were started; start one"
+            f"mode is {recipe.mode}, which trains in one process here, but {count} processes were started; start one"
         )
     if parallel == "fsdp" and (recipe.model.quantize != "none" or recipe.model.precision == "fp8"):
         kind = "quantize" if recipe.model.quantize != "none" else "precision"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,50 +14,65 @@ from graft.errors import DataError
 from graft.pipeline.branches import Branch
 from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.prepare.lab import Lab
-from graft.pipeline.progress import TaskHandle
-from graft.runs.metrics import MetricsLog
-from graft.train.plan import FitResult, Measurement, Plan
+from graft.pipeline.progress import Progress
+from graft.runs.directory import RunDirectory
+from graft.train.plan import FitResult, Hooks, Plan
 from graft.types import Example, Score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LOG = logging.getLogger(__name__)
+    from graft.train.grpo import GrpoPlan, GrpoReport
 
 
-def fit_by_reward(
-    lab: Lab,
-    branch: Branch,
-    model: PreTrainedModel,
-    plan: Plan,
-    *,
-    folder: Path,
-    log: MetricsLog,
-    bar: TaskHandle,
-    on_step: Callable[[int], None],
-    evaluate: Callable[[PreTrainedModel], Measurement] | None,
-) -> FitResult:
-    """Train one branch by GRPO.
+@dataclass(frozen=True, slots=True)
+class ByReward:
+    """A training on rewards.
 
-    Args:
-        lab: draws the branch's examples, of which the gold answer is only shown to the scorer.
+    Attributes:
+        lab: draws the examples, of which the gold answer is only shown to the scorer.
         branch: what is trained.
-        model: its untrained model.
-        plan: one step reads `plan.batch_size` prompts.
-        folder: for checkpoints.
-        log: gets a line per report.
-        bar: shows the reward.
-        on_step: told the number of steps done.
-        evaluate: measures the held-out items during training; ``None`` for no measurements.
-
-    Raises:
-        DataError: a row is longer than ``data.max_length``, or there are too few.
-        TrainError: the loss or a reward is no longer a number.
+        plan: groups, clipping, sampling.
     """
-    from graft.train.grpo import GrpoPlan, GrpoReport, fit_grpo, prompts_needed
+
+    lab: Lab
+    branch: Branch
+    plan: GrpoPlan
+
+    drawn = ()
+    shown = "reward"
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps, as the recipe says."""
+        return self.lab.steps
+
+    def fit(self, model: PreTrainedModel, plan: Plan, folder: Path, hooks: Hooks[GrpoReport]) -> FitResult:
+        """Train by GRPO; one step reads `plan.batch_size` prompts.
+
+        Raises:
+            DataError: a row is longer than ``data.max_length``, or there are too few.
+            TrainError: the loss or a reward is no longer a number.
+        """
+        from graft.train.grpo import fit_grpo, prompts_needed
+
+        lab = self.lab
+        examples = list(branch_examples(lab, self.branch, prompts_needed(plan, self.plan)))
+        prompts, reward = prompt_ids(lab, examples), reward_of(lab, examples)
+        return fit_grpo(model, prompts, reward, plan, self.plan, tokenizer=lab.tokenizer, folder=folder, hooks=hooks)
+
+    def numbers(self, report: GrpoReport) -> dict[str, float]:
+        """A report as values of the log; what this plan does not have is left out."""
+        absent = {"step", *(() if self.plan.kl else ("kl",)), *(() if self.plan.updates > 1 else ("clipped",))}
+        return {name: value for name, value in asdict(report).items() if name not in absent}
+
+
+def by_reward(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> ByReward:
+    """The recipe's plan for rewards; nothing is drawn before it is fitted."""
+    from graft.train.grpo import GrpoPlan
 
     section = lab.recipe.grpo
-    grpo = GrpoPlan(
+    plan = GrpoPlan(
         group_size=section.group_size,
         kl=section.kl,
         clip=section.clip,
@@ -65,37 +80,7 @@ def fit_by_reward(
         temperature=section.temperature,
         max_new_tokens=lab.recipe.sampling.max_new_tokens,
     )
-    examples = list(branch_examples(lab, branch, prompts_needed(plan, grpo)))
-
-    def report(step: GrpoReport) -> None:
-        log.log(
-            step=step.step,
-            loss=step.loss,
-            learning_rate=step.learning_rate,
-            grad_norm=step.grad_norm,
-            reward=step.reward,
-            reward_std=step.reward_std,
-            no_signal=step.no_signal,
-            reply_tokens=step.reply_tokens,
-            cut=step.cut,
-            **({"kl": step.kl} if grpo.kl else {}),
-            **({"clipped": step.clipped} if grpo.updates > 1 else {}),
-        )
-        LOG.info("%s step %d of %d: reward %.3f", branch.label, step.step, plan.steps, step.reward)
-        bar.advance(0, reward=step.reward)
-
-    return fit_grpo(
-        model,
-        prompt_ids(lab, examples),
-        reward_of(lab, examples),
-        plan,
-        grpo,
-        tokenizer=lab.tokenizer,
-        folder=folder,
-        on_report=report,
-        on_step=on_step,
-        evaluate=evaluate,
-    )
+    return ByReward(lab, branch, plan)
 
 
 def prompt_ids(lab: Lab, examples: list[Example]) -> list[tuple[int, ...]]:

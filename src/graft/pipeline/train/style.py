@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.config.schema import Recipe
+from graft.pipeline.prepare.lab import recipe_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,7 +18,6 @@ def with_style_rows(recipe: Recipe, model: PreTrainedModel) -> PreTrainedModel:
     if not tokens:
         return model
     from graft.models.style import add_style_rows
-    from graft.pipeline.prepare.lab import recipe_tokenizer
 
     tokenizer = recipe_tokenizer(recipe)
     return add_style_rows(model, tokenizer, [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens])

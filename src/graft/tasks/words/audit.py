@@ -30,7 +30,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class LeakAudit:
-    """Overlaps between training and evaluation.
+    """Overlaps between training and evaluation; a held-out word counts in the first of these relations that holds.
 
     Attributes:
         train_words: number of training words compared.
@@ -39,6 +39,9 @@ class LeakAudit:
         casefold: same form but for case.
         lemma: a common stem by suffix rules.
         containment: one contains the other, four letters or more.
+        irregular: one may be an irregular form of the other, or both of a third.
+        spelling: two spellings of one word, such as British and American.
+        porter: a common stem by Porter's algorithm.
         template: phrasings that are equal but for case, punctuation and placeholders.
         shared_token_share: share in [0, 1] of the held-out words with a token of two letters or more that some training
             word has too; informative only; None without tokens.
@@ -52,6 +55,9 @@ class LeakAudit:
     casefold: Overlap
     lemma: Overlap
     containment: Overlap
+    irregular: Overlap
+    spelling: Overlap
+    porter: Overlap
     template: Overlap
     shared_token_share: float | None
     ok: bool
@@ -85,7 +91,7 @@ def audit_words(
         eval_prompts: format strings of the held-out phrasings.
     """
     relatives = Relatives(train_words)
-    overlaps = {relation: _overlap(relatives, eval_words, relation) for relation in RELATIONS}
+    overlaps = _overlaps(relatives, eval_words)
     template = _template_overlap(train_prompts, eval_prompts)
     reasons = [f"{found.count} {name} overlaps{_first(found)}" for name, found in overlaps.items() if found.count]
     if template.count:
@@ -95,10 +101,7 @@ def audit_words(
     return LeakAudit(
         train_words=len(train_words),
         eval_words=len(eval_words),
-        exact=overlaps["exact"],
-        casefold=overlaps["casefold"],
-        lemma=overlaps["lemma"],
-        containment=overlaps["containment"],
+        **overlaps,
         template=template,
         shared_token_share=_shared_tokens(train_words, eval_words, token_ids),
         ok=not reasons,
@@ -106,9 +109,13 @@ def audit_words(
     )
 
 
-def _overlap(relatives: Relatives, eval_words: Collection[str], relation: Relation) -> Overlap:
-    found = [(word, hit) for word in eval_words if (hit := relatives.find(word, relation)) is not None]
-    return Overlap(len(found), tuple(found[:EXAMPLE_PAIRS]))
+def _overlaps(relatives: Relatives, eval_words: Collection[str]) -> dict[Relation, Overlap]:
+    pairs: dict[Relation, list[tuple[str, str]]] = {relation: [] for relation in RELATIONS}
+    for word in eval_words:
+        if (found := relatives.first(word)) is not None:
+            relation, hit = found
+            pairs[relation].append((word, hit))
+    return {relation: Overlap(len(hits), tuple(hits[:EXAMPLE_PAIRS])) for relation, hits in pairs.items()}
 
 
 def _template_overlap(train_prompts: Iterable[str], eval_prompts: Iterable[str]) -> Overlap:

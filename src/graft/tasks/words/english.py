@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
-from types import MappingProxyType
 from typing import Final
 
-from graft.tasks.words.pool import POOLS, Word, package_words
+from graft.tasks.words.decency import is_decent
+from graft.tasks.words.pool import Word, listed_words
 
 _SHORT: Final = (
     "a i o ad ah am an as at ax be by do dr go ha he hi if in is it me mr ms my no of oh ok on or ox so st to up us "
@@ -57,12 +57,6 @@ _SUFFIXES: Final = (
 _PREFIXES: Final = ("un", "in", "re", "inter", "over", "under", "non", "mis", "dis", "out", "fore")
 
 
-@cache
-def listed_words() -> MappingProxyType[str, Word]:
-    """Every word of the packaged list, by its text."""
-    return MappingProxyType({word.text: word for pool in POOLS for word in package_words(pool)})
-
-
 def is_english_word(text: str) -> bool:
     """Whether lower-case letters a–z are an English word.
 
@@ -84,13 +78,14 @@ def is_english_spelling(text: str) -> bool:
 
 
 def single_token_words(surfaces: Iterable[str]) -> tuple[Word, ...]:
-    """The words of the packaged list that are one token after a space.
+    """The decent words of the packaged list that are one token after a space.
 
     Args:
         surfaces: what each entry of a vocabulary decodes to.
     """
     known = listed_words()
-    return tuple(known[text[1:]] for text in surfaces if text.startswith(" ") and text[1:] in known)
+    found = (known[text[1:]] for text in surfaces if text.startswith(" ") and text[1:] in known)
+    return tuple(word for word in found if is_decent(word.text))
 
 
 def _known(text: str) -> bool:

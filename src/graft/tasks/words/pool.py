@@ -5,19 +5,21 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 
 from graft import errors
-from graft.tasks.words.relations import Relatives
+from graft.tasks.words.decency import is_decent
+from graft.tasks.words.relations import Relation, Relatives
 
 POOLS = ("base", "train", "eval", "other")
-"""``base``: the embedded model may be trained on them; ``train``, ``eval``: for experiments; ``other``: English words
-that are related to those or were not drawn, by which the English words of a tokenizer are recognised."""
+"""``base``: the embedded model was trained on them. ``train``, ``eval``: decent, equally frequent, for experiments.
+``other``: related to those, indecent or not drawn; by all four the English words of a tokenizer are recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,13 @@ class Word:
 
     Attributes:
         text: lower-case letters a–z only.
-        rank: commonness class, 10 (everyday) … 70 (rare), after the SCOWL list sizes; 0 when unknown.
+        frequency: decimal logarithm of its occurrences in a billion words of running text, rounded, from 1 (rare) to 7;
+            0 when unknown.
         pseudo: True for a made-up, pronounceable string.
     """
 
     text: str
-    rank: int = 0
+    frequency: int = 0
     pseudo: bool = False
 
 
@@ -41,15 +44,15 @@ class WordSets:
 
     Attributes:
         train: words whose items may be trained.
-        eval: words that share no form, lemma or containment relation with any training word.
+        eval: words that are related to no training word.
         source: ``package``, ``tokenizer`` or the path of a word file.
-        dropped: candidates left out of training because they are related to a held-out word.
+        dropped: how many candidates were left out of training because of each relation to a held-out word.
     """
 
     train: tuple[Word, ...]
     eval: tuple[Word, ...]
     source: str = "package"
-    dropped: int = 0
+    dropped: Mapping[Relation, int] = field(default_factory=dict)
 
 
 @cache
@@ -66,7 +69,13 @@ def package_words(pool: str) -> tuple[Word, ...]:
         raise errors.ConfigError(f"unknown word pool '{pool}'. {errors.choices(pool, POOLS)}")
     text = resources.files(__package__).joinpath("words.tsv").read_text(encoding="ascii")
     rows = (line.split("\t") for line in text.splitlines()[1:])
-    return tuple(Word(word, int(rank)) for word, rank, row_pool in rows if row_pool == pool)
+    return tuple(Word(word, int(frequency)) for word, frequency, row_pool in rows if row_pool == pool)
+
+
+@cache
+def listed_words() -> MappingProxyType[str, Word]:
+    """Every word of the packaged list, by its text."""
+    return MappingProxyType({word.text: word for pool in POOLS for word in package_words(pool)})
 
 
 def read_word_file(path: Path) -> tuple[Word, ...]:
@@ -76,7 +85,7 @@ def read_word_file(path: Path) -> tuple[Word, ...]:
         path: UTF-8 text, with or without a byte order mark, any line ends.
 
     Returns:
-        The words in file order, duplicates dropped.
+        The words in file order, duplicates dropped, with the frequency that the packaged list gives them.
 
     Raises:
         DataError: the file is missing, not UTF-8, has no word, or a line is not one word of the letters a–z.
@@ -99,7 +108,7 @@ def read_word_file(path: Path) -> tuple[Word, ...]:
                 f"{path}, line {number}: expected one word of the letters a-z, but got {text[:60]!r}; "
                 "fix or remove the line"
             )
-        found.setdefault(text.lower(), Word(text.lower()))
+        found.setdefault(text.lower(), listed_words().get(text.lower(), Word(text.lower())))
     if not found:
         raise errors.DataError(f"{path}: expected one word per line, but the file has none")
     return tuple(found.values())
@@ -111,17 +120,15 @@ def pseudo_words(n: int, seed: int, avoid: Collection[str] = ()) -> tuple[Word, 
     Args:
         n: how many, all different.
         seed: the same seed gives the same strings.
-        avoid: words to which no result may be related (form, lemma-like, containment); words of the packaged list are
-            never produced anyway.
+        avoid: words to which no result may be related; words of the packaged list are never produced anyway.
     """
     rng = random.Random(f"pseudo-words/{seed}")
     chain = _trigrams()
-    real = {word.text for pool in POOLS for word in package_words(pool)}
     relatives = Relatives(avoid)
     found: dict[str, Word] = {}
     while len(found) < n:
         text = _walk(chain, rng)
-        if text not in real and text not in found and not relatives.any(text):
+        if text not in listed_words() and text not in found and is_decent(text) and not relatives.any(text):
             found[text] = Word(text, pseudo=True)
     return tuple(found.values())
 
@@ -130,11 +137,10 @@ def pseudo_words(n: int, seed: int, avoid: Collection[str] = ()) -> tuple[Word, 
 def _trigrams() -> dict[str, tuple[list[str], list[int]]]:
     """Two letters → (possible next letters, cumulative counts); ``^`` starts and ``$`` ends a word."""
     counts: dict[str, Counter[str]] = {}
-    for pool in POOLS:
-        for word in package_words(pool):
-            marked = f"^^{word.text}$"
-            for start in range(len(marked) - 2):
-                counts.setdefault(marked[start : start + 2], Counter())[marked[start + 2]] += 1
+    for text in sorted(listed_words()):
+        marked = f"^^{text}$"
+        for start in range(len(marked) - 2):
+            counts.setdefault(marked[start : start + 2], Counter())[marked[start + 2]] += 1
     return {pair: (list(nexts), list(accumulate(nexts.values()))) for pair, nexts in counts.items()}
 
 

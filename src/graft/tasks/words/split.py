@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from graft import errors
@@ -15,8 +16,7 @@ def split_words(words: Iterable[Word], *, train: int, eval: int, seed: int, sour
 
     A word's side depends on the seed and its shortest stem alone, so inflections go together and adding words to the
     list never moves a word from one side to the other. The share of stems held out is ``eval / (train + eval)``.
-    Training candidates related to a chosen held-out word (form, lemma-like, containment of four letters or more) are
-    dropped.
+    Training candidates related to a chosen held-out word are dropped and counted.
 
     Args:
         words: candidates; case variants count as one word.
@@ -36,15 +36,15 @@ def split_words(words: Iterable[Word], *, train: int, eval: int, seed: int, sour
     held_out = [word for word in ordered if _held_out(word, seed, share)][:eval]
     candidates = [word for word in ordered if not _held_out(word, seed, share)]
     relatives = Relatives(word.text for word in held_out)
-    kept = [word for word in candidates if not relatives.any(word.text)]
-    dropped = len(candidates) - len(kept)
+    related = {word: found[0] for word in candidates if (found := relatives.first(word.text)) is not None}
+    kept = [word for word in candidates if word not in related]
     if len(held_out) < eval or len(kept) < train:
         raise errors.DataError(
-            f"{source}: {len(unique)} different words give {len(kept)} training words ({dropped} more are related to a "
-            f"held-out word) and {len(held_out)} held-out words, but {train} and {eval} are wanted; "
+            f"{source}: {len(unique)} different words give {len(kept)} training words ({len(related)} more are related "
+            f"to a held-out word) and {len(held_out)} held-out words, but {train} and {eval} are wanted; "
             "add words or ask for fewer"
         )
-    return WordSets(train=tuple(kept[:train]), eval=tuple(held_out), source=source, dropped=dropped)
+    return WordSets(train=tuple(kept[:train]), eval=tuple(held_out), source=source, dropped=Counter(related.values()))
 
 
 def package_sets(train: int = 9000, eval: int = 2000, *, seed: int) -> WordSets:

@@ -125,7 +125,7 @@ class WordTask(Task):
             phrasing=phrasing.name,
             strata={
                 "length": len(word.text),
-                "rank": word.rank,
+                "log_frequency": word.frequency,
                 "repeated_letter": len(set(word.text)) < len(word.text),
                 "pseudo": word.pseudo,
                 **item.strata,
