@@ -55,7 +55,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     asked: list[float] = []
     wait = remote.retrying
     monkeypatch.setattr(
-        "graft.models.backends.ollama.retrying", lambda attempt, retries: wait(attempt, retries, sleep=asked.append)
+        "graft.models.backends.remote.retrying", lambda attempt, retries: wait(attempt, retries, sleep=asked.append)
     )
     return asked
 

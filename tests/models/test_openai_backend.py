@@ -122,7 +122,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def at_once(attempt: Any, retries: int) -> Any:
         return wait(attempt, retries, sleep=asked.append)
 
-    monkeypatch.setattr("graft.models.backends.openai_http.retrying", at_once)
+    monkeypatch.setattr("graft.models.backends.remote.retrying", at_once)
     return asked
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from graft.errors import ModelError
@@ -69,8 +70,8 @@ def load_model(
         check_weights(source.folder, allow_pickle=allow_pickle)
     config = load_config(source, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
     auto = auto_class(model_kind({**config.to_dict(), **raw}, model_id))
-    counts = dtype == "auto" and target.type == "cpu"  # only there the size decides
-    try:
+    with _told_as_one(model_id):
+        counts = dtype == "auto" and target.type == "cpu"  # only there the size decides
         options: dict[str, Any] = {
             "dtype": pick_dtype(dtype, target, _parameters(auto, config, trust_remote_code) if counts else 0),
             "attn_implementation": pick_attention(attention, target, has_sdpa=_has_sdpa(auto, config)),
@@ -80,24 +81,30 @@ def load_model(
             return _random(auto, config, seed, options).to(target).eval()
         if quantize != "none":
             options |= {"quantization_config": quantization(quantize), "device_map": {"": target}}
-        model, report = auto.from_pretrained(
-            source.place,
-            config=config,
-            revision=revision,
-            local_files_only=offline(),
-            use_safetensors=None if allow_pickle else True,
-            output_loading_info=True,
-            **options,
-        )
-    except ModelError:
-        raise
-    except Exception as error:  # transformers, safetensors and the hub each raise types of their own
-        raise ModelError(cannot_load("model", model_id, error)) from error
-    _check_complete(report, model_id)
+        files = {"revision": revision, "use_safetensors": None if allow_pickle else True}
+        model = _stored(auto, source, model_id, config=config, **files, **options)
     if quantize != "none":
         check_quantized(model, quantize)
         return model.eval()
     return model.to(target).eval()
+
+
+@contextmanager
+def _told_as_one(model_id: str) -> Iterator[None]:
+    """transformers, safetensors and the hub each raise types of their own; they become one."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(cannot_load("model", model_id, error)) from error
+
+
+def _stored(auto: Any, source: Source, model_id: str, **options: Any) -> Any:
+    """The model with its stored weights, all of them."""
+    model, report = auto.from_pretrained(source.place, local_files_only=offline(), output_loading_info=True, **options)
+    _check_complete(report, model_id)
+    return model
 
 
 def load_config(

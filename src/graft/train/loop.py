@@ -98,17 +98,8 @@ def run_loop(
     start = keeper.restore(model)
     watcher.begin(rows, plan, keeper.restored_step)
     began = time.monotonic()
-    model.train()
     try:
-        with held_back() as keeper.signals:
-            if not keeper.tracker.stopped:
-                trainer.train(resume_from_checkpoint=str(start) if start else None)
-            elif start is not None:
-                checkpoints.load_trained(model, start)
-                trainer.state.global_step = keeper.restored_step
-            if keeper.signals.arrived is not None:  # it came after the last step
-                trainer._save_checkpoint(model, None)
-                raise keeper.signals.interruption()
+        _train(trainer, keeper, model, start)
     finally:
         model.config.use_cache = cached
         model.eval()
@@ -125,6 +116,20 @@ def run_loop(
         best_step=best,
         measurements=tuple(keeper.tracker.measurements),
     )
+
+
+def _train(trainer: GraftLoop, keeper: Keeper, model: PreTrainedModel, start: Path | None) -> None:
+    """Go on from a checkpoint, if any, to the end or to the step boundary after a signal."""
+    model.train()
+    with held_back() as keeper.signals:
+        if not keeper.tracker.stopped:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        elif start is not None:
+            checkpoints.load_trained(model, start)
+            trainer.state.global_step = keeper.restored_step
+        if keeper.signals.arrived is not None:  # it came after the last step
+            trainer._save_checkpoint(model, None)
+            raise keeper.signals.interruption()
 
 
 class GraftLoop(Trainer):  # type: ignore[misc]

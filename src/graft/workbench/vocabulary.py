@@ -137,8 +137,8 @@ def trim(
     keep = choose(source.vocabulary, source.entries, subset=subset, corpus={*used, *named}, rows=old_rows)
     bar = progress.task("trim the model")
     trim_model(loaded, keep.ids)
-    after = measure(loaded)
-    require_space(out, after.bytes, "the trimmed model")
+    sizes = {"before": before, "after": measure(loaded)}
+    require_space(out, sizes["after"].bytes, "the trimmed model")
     with folder_in_place(out) as folder:
         loaded.save_pretrained(folder)
         report = {
@@ -146,8 +146,7 @@ def trim(
             "revision": revision,
             "subset": subset,
             "kept": _kept_facts(keep, source.entries),
-            "before": {**asdict(before), "embedding_share": before.embedding_share},
-            "after": {**asdict(after), "embedding_share": after.embedding_share},
+            **{name: {**asdict(one), "embedding_share": one.embedding_share} for name, one in sizes.items()},
             "checks": _save_and_check(source, keep, folder, texts),
         }
         origin = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model

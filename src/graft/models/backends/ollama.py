@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Unpack
 
 from graft.errors import MissingExtra, ModelError, choices
-from graft.models.backends.base import no_progress
-from graft.models.backends.remote import BUSY, Meter, Patience, Reply, ServerBusy, ask_all, retrying
+from graft.models.backends.remote import BUSY, Options, Piece, Reply, Server, ServerBusy
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 if TYPE_CHECKING:
@@ -18,69 +17,32 @@ HERE = "http://127.0.0.1:11434"
 """Where Ollama listens on the machine it is installed on."""
 
 
-class OllamaBackend:
+class OllamaBackend(Server):
     """A model behind Ollama.
 
     Args:
         model: Ollama's name of the model, such as ``qwen3:0.6b``.
         url: the server's address; this machine's own when ``None``.
-        thinking: whether a thinking reply is asked for.
-        api_key: sent as a bearer token, for servers behind a proxy.
-        key_source: where the user sets the key, for the message about a wrong one.
-        patience: time-outs, retries and concurrency.
+        options: see `Server`; a key is for servers behind a proxy.
 
     Raises:
         MissingExtra: the client is not installed.
     """
 
-    local = False
-
-    def __init__(
-        self,
-        model: str,
-        url: str | None = None,
-        *,
-        thinking: bool = False,
-        api_key: str | None = None,
-        key_source: str = "the API key",
-        patience: Patience | None = None,
-    ) -> None:
+    def __init__(self, model: str, url: str | None = None, **options: Unpack[Options]) -> None:
         try:
             import ollama
         except ImportError as error:
             raise MissingExtra("model.backend ollama", "ollama") from error
-        self.model = model
-        self.thinking = thinking
-        self.patience = patience or Patience()
-        self.url = url or HERE
-        self._key_source = key_source
-        self._meter = Meter()
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = ollama.Client(self.url, timeout=self.patience.timeout_seconds, headers=headers)
+        super().__init__(url or HERE, model, **options)
+        self._client = ollama.Client(self.url, timeout=self.patience.timeout_seconds, headers=self.headers)
 
-    @property
-    def usage(self) -> Usage:
-        """Tokens read and written so far."""
-        return self._meter.usage
-
-    def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, on_done: Callable[[int], None] = no_progress
-    ) -> list[Completion]:
-        """Continue every prompt.
-
-        Raises:
-            ModelError: the server cannot be reached, lacks the model, stays busy or answers nonsense.
-        """
-
-        def attempt(prompt: Prompt) -> Completion:
-            with self._translated():
-                answer = self._client.chat(**self._request(prompt, sampling), stream=False)
-            return self._completion(Reply().add(*_texts(answer)), answer)
-
-        def ask(prompt: Prompt) -> Completion:
-            return retrying(lambda: attempt(prompt), self.patience.retries)
-
-        return ask_all(ask, prompts, self.patience.concurrency, on_done)
+    def ask(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """Continue one prompt, in one attempt."""
+        with self._translated():
+            answer = self._client.chat(**self._request(prompt, sampling), stream=False)
+        piece = _piece(answer)
+        return Completion(Reply().add(piece.thinking, piece.answer), (), piece.reason != "length", piece.usage)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta]:
         """Continue one prompt piece by piece.
@@ -94,22 +56,7 @@ class OllamaBackend:
                 parts = iter(self._client.chat(**self._request(prompt, sampling), stream=True))
                 return parts, next(parts, None)  # the request is sent when the first piece is asked for
 
-        parts, part = retrying(begin, self.patience.retries)
-        reply, shown, last = Reply(), "", None
-        while part is not None:
-            last = part
-            piece = reply.add(*_texts(part))
-            if piece:
-                shown += piece
-                yield Delta(piece)
-            try:
-                with self._translated():
-                    part = next(parts, None)
-            except ServerBusy as broken:  # the reader has seen the beginning already
-                raise ModelError(f"{broken}; try again") from broken
-        if last is None or not last.done:
-            raise ModelError(f"{self.url}: the connection ended within the reply; try again")
-        yield Delta("", self._completion(shown, last))
+        yield from self.told(self._pieces(*self.patiently(begin)))
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,12 +78,14 @@ class OllamaBackend:
             },
         }
 
-    def _completion(self, text: str, last: ChatResponse) -> Completion:
-        usage = None
-        if last.eval_count is not None:
-            usage = Usage(last.prompt_eval_count or 0, last.eval_count)
-        self._meter.add(usage)
-        return Completion(text, (), last.done_reason != "length", usage)
+    def _pieces(self, parts: Iterator[ChatResponse], part: ChatResponse | None) -> Iterator[Piece]:
+        while part is not None:
+            yield _piece(part)
+            try:
+                with self._translated():
+                    part = next(parts, None)
+            except ServerBusy as broken:  # the reader has seen the beginning already
+                raise ModelError(f"{broken}; try again") from broken
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -168,7 +117,7 @@ class OllamaBackend:
         if status in BUSY:
             return ServerBusy(f"Ollama at {self.url} is busy or failing (HTTP {status}: {said})")
         if status in (401, 403):
-            return ModelError(f"{self.url} refused the API key (HTTP {status}: {said}); set {self._key_source}")
+            return ModelError(f"{self.url} refused the API key (HTTP {status}: {said}); set {self.key_source}")
         if status == 404:
             return ModelError(f"Ollama at {self.url} has no model {self.model!r} ({said}). {self._known()}")
         return ModelError(f"Ollama at {self.url} refused the request: {said}")
@@ -182,6 +131,8 @@ class OllamaBackend:
         return pull
 
 
-def _texts(answer: ChatResponse) -> tuple[str, str]:
-    """Thinking and answer of a message or a piece of one."""
-    return answer.message.thinking or "", answer.message.content or ""
+def _piece(answer: ChatResponse) -> Piece:
+    """A message, or a piece of one."""
+    usage = None if answer.eval_count is None else Usage(answer.prompt_eval_count or 0, answer.eval_count)
+    reason = (answer.done_reason or "stop") if answer.done else ""
+    return Piece(answer.message.thinking or "", answer.message.content or "", reason, usage)

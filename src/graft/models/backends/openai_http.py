@@ -8,73 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Unpack
 
 import httpx2
 
 from graft.errors import ModelError, choices
-from graft.models.backends.base import no_progress
-from graft.models.backends.remote import BUSY, Meter, Patience, Reply, ServerBusy, ask_all, retrying
+from graft.models.backends.remote import BUSY, Options, Piece, Reply, Server, ServerBusy
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 CONNECT_SECONDS = 10.0
 DONE = "[DONE]"
 
 
-class OpenAIBackend:
+class OpenAIBackend(Server):
     """A model behind an OpenAI-compatible API.
 
     Args:
         url: the server's address, with or without ``/v1``.
         model: the server's name of the model.
-        api_key: sent as a bearer token; no header without one.
-        key_source: where the user sets the key, for the message about a wrong one.
-        thinking: whether the server's chat template is asked for a thinking reply.
-        patience: time-outs, retries and concurrency.
+        options: see `Server`; thinking is asked of the server's chat template.
     """
 
-    local = False
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        api_key: str | None = None,
-        key_source: str = "the API key",
-        thinking: bool = False,
-        patience: Patience | None = None,
-    ) -> None:
-        self.model = model
-        self.thinking = thinking
-        self.patience = patience or Patience()
-        self.url = _with_version(url)
-        self._key_source = key_source
-        self._meter = Meter()
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    def __init__(self, url: str, model: str, **options: Unpack[Options]) -> None:
+        super().__init__(_with_version(url), model, **options)
         timeout = httpx2.Timeout(self.patience.timeout_seconds, connect=CONNECT_SECONDS)
         limits = httpx2.Limits(max_connections=self.patience.concurrency)
-        self._client = httpx2.Client(headers=headers, timeout=timeout, limits=limits)
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens read and written so far, as far as the server said."""
-        return self._meter.usage
-
-    def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, on_done: Callable[[int], None] = no_progress
-    ) -> list[Completion]:
-        """Continue every prompt.
-
-        Raises:
-            ModelError: the server cannot be reached, refuses the key or the model, stays busy or answers nonsense.
-        """
-
-        def ask(prompt: Prompt) -> Completion:
-            return retrying(lambda: self._ask(self._body(prompt, sampling)), self.patience.retries)
-
-        return ask_all(ask, prompts, self.patience.concurrency, on_done)
+        self._client = httpx2.Client(headers=self.headers, timeout=timeout, limits=limits)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta]:
         """Continue one prompt piece by piece.
@@ -83,9 +43,9 @@ class OpenAIBackend:
             ModelError: as in `generate`, or the connection ended within the reply.
         """
         body = self._body(prompt, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
-        stack, response = retrying(lambda: self._open(body), self.patience.retries)
+        stack, response = self.patiently(lambda: self._open(body))
         with stack, self._translated("the connection ended within the reply"):
-            yield from self._pieces(response)
+            yield from self.told(self._pieces(response))
 
     def close(self) -> None:
         """Close the connections."""
@@ -106,15 +66,14 @@ class OpenAIBackend:
             "chat_template_kwargs": {"enable_thinking": self.thinking},
         }
 
-    def _ask(self, body: dict[str, Any]) -> Completion:
+    def ask(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """Continue one prompt, in one attempt."""
         try:
-            response = self._client.post(f"{self.url}/chat/completions", json=body)
+            response = self._client.post(f"{self.url}/chat/completions", json=self._body(prompt, sampling))
         except httpx2.TransportError as error:
             raise self._transport(error) from error
         self._check(response)
-        completion = self._completion(self._json(response.text))
-        self._meter.add(completion.usage)
-        return completion
+        return self._completion(self._json(response.text))
 
     def _open(self, body: dict[str, Any]) -> tuple[contextlib.ExitStack, httpx2.Response]:
         with contextlib.ExitStack() as stack:
@@ -129,24 +88,15 @@ class OpenAIBackend:
             return stack.pop_all(), response
         raise AssertionError("the block returns or raises")
 
-    def _pieces(self, response: httpx2.Response) -> Iterator[Delta]:
-        reply, shown, reason, usage = Reply(), "", "", None
+    def _pieces(self, response: httpx2.Response) -> Iterator[Piece]:
         for line in response.iter_lines():
             data = line.removeprefix("data:").strip()
             if not line.startswith("data:") or data == DONE:
                 continue
             event = self._json(data)
-            usage = _usage(event) or usage
+            yield Piece("", "", usage=_usage(event))
             for choice in event.get("choices") or ():
-                reason = choice.get("finish_reason") or reason
-                piece = reply.add(*self._texts(choice, "delta"))
-                if piece:
-                    shown += piece
-                    yield Delta(piece)
-        if not reason:
-            raise ModelError(f"{self.url}: the connection ended within the reply; try again")
-        self._meter.add(usage)
-        yield Delta("", Completion(shown, (), reason != "length", usage))
+                yield Piece(*self._texts(choice, "delta"), choice.get("finish_reason") or "")
 
     def _completion(self, answer: dict[str, Any]) -> Completion:
         found = answer.get("choices")
@@ -187,7 +137,7 @@ class OpenAIBackend:
             return
         said = _error_text(response)
         if status in (401, 403):
-            raise ModelError(f"{self.url} refused the API key (HTTP {status}: {said}); set {self._key_source}")
+            raise ModelError(f"{self.url} refused the API key (HTTP {status}: {said}); set {self.key_source}")
         if status in BUSY:
             raise ServerBusy(f"{self.url} is busy or failing (HTTP {status}: {said})", _retry_after(response))
         if status == 404:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from graft.errors import ModelError
-from graft.types import Completion, Prompt, Usage
+from graft.models.backends.base import no_progress
+from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 T = TypeVar("T")
 
@@ -128,3 +130,114 @@ class Reply:
         closing = "\n</think>\n\n" if answer and self.thinking and not self.answer else ""
         self.answer += answer
         return opening + thinking + closing + answer
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a streamed reply.
+
+    Attributes:
+        thinking: what it adds to the thinking; may be empty.
+        answer: what it adds to the answer; may be empty.
+        reason: why the reply ended; empty before its end.
+        usage: tokens of the request, where the server says so.
+    """
+
+    thinking: str
+    answer: str
+    reason: str = ""
+    usage: Usage | None = None
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of every `Server`."""
+
+    api_key: str | None
+    key_source: str
+    thinking: bool
+    patience: Patience | None
+
+
+class Server(ABC):
+    """What the backends of servers share: whom they ask, how patiently, and what they count.
+
+    Args:
+        url: the server's address.
+        model: the server's name of the model.
+        api_key: sent as a bearer token; no header without one.
+        key_source: where the user sets the key, for the message about a wrong one.
+        thinking: whether a thinking reply is asked for.
+        patience: time-outs, retries and concurrency.
+    """
+
+    local = False
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        key_source: str = "the API key",
+        thinking: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
+        self.url = url
+        self.model = model
+        self.thinking = thinking
+        self.patience = patience or Patience()
+        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.key_source = key_source
+        self._meter = Meter()
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read and written so far, as far as the server said."""
+        return self._meter.usage
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, on_done: Callable[[int], None] = no_progress
+    ) -> list[Completion]:
+        """Continue every prompt.
+
+        Raises:
+            ModelError: the server cannot be reached, refuses the key or the model, stays busy or answers nonsense.
+        """
+
+        def ask(prompt: Prompt) -> Completion:
+            completion = self.patiently(lambda: self.ask(prompt, sampling))
+            self._meter.add(completion.usage)
+            return completion
+
+        return ask_all(ask, prompts, self.patience.concurrency, on_done)
+
+    @abstractmethod
+    def ask(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """Continue one prompt, in one attempt.
+
+        Raises:
+            ServerBusy: it may work later.
+            ModelError: it will not.
+        """
+
+    def patiently(self, attempt: Callable[[], T]) -> T:
+        """Attempt until it works, as often as the recipe allows."""
+        return retrying(attempt, self.patience.retries)
+
+    def told(self, pieces: Iterator[Piece]) -> Iterator[Delta]:
+        """A streamed reply as it comes, and at its end the whole of it.
+
+        Raises:
+            ModelError: the pieces ended without a reason.
+        """
+        reply, shown, reason, usage = Reply(), "", "", None
+        for piece in pieces:
+            reason, usage = piece.reason or reason, piece.usage or usage
+            text = reply.add(piece.thinking, piece.answer)
+            if text:
+                shown += text
+                yield Delta(text)
+        if not reason:
+            raise ModelError(f"{self.url}: the connection ended within the reply; try again")
+        self._meter.add(usage)
+        yield Delta("", Completion(shown, (), reason != "length", usage))
