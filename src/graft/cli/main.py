@@ -45,6 +45,7 @@ COMMANDS = {
     "runs": Entry("runs", "Results", "List, show and delete runs."),
     "cache": Entry("cache", "About", "Show and clear tokenised rows and copied models."),
     "doctor": Entry("doctor", "About", "Show what this machine offers and whether a recipe can run here."),
+    "selftest": Entry("selftest", "About", "Test Graft's own rules on simulated studies."),
     "version": Entry("about", "About", "Print the versions of Graft and of what it stands on."),
     "completion": Entry("about", "About", "Print the completion script of a shell."),
 }
