@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from graft.config.keys import settings, value_at
 from graft.config.loading import Resolved, load_recipe
+from graft.config.optimization import OPTIMIZERS
 from graft.config.scalars import parse, to_text
 from graft.config.schema import Recipe
 from graft.config.section import Section
@@ -37,7 +38,7 @@ RECIPES = st.fixed_dictionaries(
             {"r": COUNTS, "alpha": FRACTIONS, "targets": st.lists(TEXT) | st.just("all-linear")}
         ),
         "train": st.fixed_dictionaries(
-            {"max_steps": st.none() | COUNTS, "learning_rate": FRACTIONS, "optimizer": TEXT}
+            {"max_steps": st.none() | COUNTS, "learning_rate": FRACTIONS, "optimizer": st.sampled_from([*OPTIMIZERS])}
         ),
         "eval": st.fixed_dictionaries({"tasks": st.lists(TEXT, min_size=1)}),
         "study": st.fixed_dictionaries({"seeds": st.lists(st.integers(0, 2**40), min_size=1, unique=True)}),

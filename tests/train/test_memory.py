@@ -15,7 +15,7 @@ from graft.models.adapters import add_lora
 from graft.models.forward import answer_logits, pad_rows
 from graft.train import loop, memory
 from graft.train.engine import fit
-from graft.train.loop import check_names
+from graft.train.loop import optimizer_options
 from graft.train.memory import Forecast, Memory, Usage, choose_budget, forecast, probe, set_checkpointing
 from graft.train.plan import Hooks, Plan
 from graft.types import TokenRow
@@ -272,9 +272,9 @@ def test_a_row_that_would_not_fit_is_checkpointed_from_the_start(
 
 
 def test_optimizers_of_bitsandbytes_need_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_names("adamw_8bit", "linear")
+    optimizer_options(replace(PLAN, optimizer="adamw_8bit"))
     monkeypatch.setattr(loop, "find_spec", lambda name: None)
-    check_names("adamw_torch_fused", "linear")
+    optimizer_options(replace(PLAN, optimizer="adamw_torch_fused"))
     for optimizer in ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit", "lion_8bit", "ademamix_8bit"):
         with pytest.raises(MissingExtra, match=r"pip install 'graft-lm\[quant\]'"):
-            check_names(optimizer, "linear")
+            optimizer_options(replace(PLAN, optimizer=optimizer))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from graft.config.optimization import OPTIMIZERS, SCHEDULES, check_name, check_needed, read_args
 from graft.config.section import NonNegative, Positive, Section, Share
 
 
@@ -22,10 +23,11 @@ class AdapterSection(Section):
     """Scale numerator: an adapter's output is multiplied by alpha / r."""
 
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout before the adapters."""
+    """Dropout before the adapters; experts of a mixture take none."""
 
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    """Module names that get adapters; `all-linear` is every linear layer but the head."""
+    """Names of layers that get adapters; `all-linear` is every linear layer and every expert but the head and the
+    routers."""
 
     rslora: bool = False
     """Scale by alpha / √r instead of alpha / r, so that a higher rank learns as fast."""
@@ -83,16 +85,38 @@ class TrainSection(Section):
     """Peak learning rate."""
 
     optimizer: str = "adamw"
-    """`adamw`, `muon` (matrices by Muon, the rest by AdamW), or any optimizer name of transformers."""
+    """`adamw`, `muon` (matrices by Muon, the rest by AdamW), `adafactor`, `sgd`, `adamw_8bit` …; a wrong name lists
+    them all."""
+
+    optimizer_args: dict[str, float | str] = Field(default_factory=dict)
+    """Settings of the optimizer, such as `{momentum: 0.9}` for `sgd`; a wrong name lists those it has."""
 
     schedule: str = "linear"
-    """Learning-rate schedule after the warm-up, by transformers' name: `linear`, `cosine`, `constant_with_warmup` …"""
+    """Learning-rate schedule after the warm-up: `linear`, `cosine`, `constant_with_warmup`, `warmup_stable_decay` …; a
+    wrong name lists them all."""
 
-    warmup_steps: NonNegative = 20
-    """Steps during which the learning rate rises from 0 to its peak."""
+    schedule_args: dict[str, float | str] = Field(default_factory=dict)
+    """Settings of the schedule, such as `{min_lr_rate: 0.1}` for `cosine_with_min_lr` or `{num_decay_steps: 100}` for
+    `warmup_stable_decay`; a wrong name lists those it has."""
 
-    warmup_share: Share | None = None
-    """The warm-up as a share of all steps, instead of `warmup_steps`."""
+    warmup_share: Share = 0.03
+    """The warm-up, during which the learning rate rises from 0 to its peak, as a share of all steps."""
+
+    warmup_steps: NonNegative | None = None
+    """The warm-up in steps, instead of `warmup_share`; half of all steps where the training is not longer than that."""
+
+    @model_validator(mode="after")
+    def _optimizer_and_schedule_are_offered(self) -> TrainSection:
+        for what, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            name = getattr(self, what)
+            check_name(what, name, known)
+            read_args(what, name, getattr(self, f"{what}_args"), known[name])
+        check_needed(self.schedule, self.schedule_args)
+        if self.schedule == "constant" and self.warmup_steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}, but schedule constant has no warm-up; use constant_with_warmup"
+            )
+        return self
 
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     """Decoupled weight decay."""

@@ -38,7 +38,6 @@ from graft.report.tables import result_table
 from graft.runs.directory import RunDirectory
 from graft.runs.log import open_log
 from graft.runs.metrics import MetricsLog
-from graft.train.loop import check_names
 
 LOG = logging.getLogger(__name__)
 
@@ -124,8 +123,6 @@ def _stages(
     lab = prepare(recipe)
     if lab.audit is not None:
         lab.audit.require()
-    if train:
-        check_names(recipe.train.optimizer, recipe.train.schedule)
     looked = None
     if resume is None or not resume.is_done("prepare"):
         looked = preflight(lab, progress)

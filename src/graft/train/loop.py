@@ -22,16 +22,22 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import safe_globals
-from transformers.trainer_utils import SchedulerType
-from transformers.training_args import OptimizerNames
 
-from graft.errors import ConfigError, MissingExtra, StorageError, TrainError, choices
+from graft.config.optimization import (
+    BITSANDBYTES,
+    GRAFT_OPTIMIZERS,
+    OPTIMIZERS,
+    SCHEDULES,
+    check_name,
+    read_args,
+)
+from graft.errors import ConfigError, MissingExtra, StorageError, TrainError
 from graft.models.forward import trained_tokens
 from graft.runs.files import replacing_folder, write_json
 from graft.runs.interrupts import Held, held_back
 from graft.train import checkpoints, processes
 from graft.train.memory import peak_bytes
-from graft.train.optim import GRAFT_OPTIMIZERS, build_optimizer
+from graft.train.optim import BETAS, MOMENTUM, build_optimizer
 from graft.train.plan import Evaluate, FitResult, Plan, StepReport
 from graft.train.sharding import readable, spread_state, whole_state
 from graft.train.stopping import Tracker
@@ -43,23 +49,16 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-BITSANDBYTES = tuple(
-    name.value
-    for name in OptimizerNames
-    if name.value.startswith(("paged_", "lion", "ademamix", "rmsprop_"))
-    or name.value in ("adamw_8bit", "adamw_bnb_8bit")
-)
-"""transformers' names of the optimizers that bitsandbytes implements."""
-
 
 def check_rows(rows: Sequence[TokenRow], plan: Plan) -> None:
-    """Refuse a number of rows that is not the plan's.
+    """Refuse a number of rows that is not the plan's; only the last step may have fewer than the others.
 
     Raises:
         TrainError: there are more or fewer.
     """
-    if len(rows) != plan.rows:
-        raise TrainError(f"{plan.steps} steps need {plan.rows} rows, but got {len(rows)}")
+    least = plan.rows - plan.batch_size + 1
+    if not least <= len(rows) <= plan.rows:
+        raise TrainError(f"{plan.steps} steps need {least} to {plan.rows} rows, but got {len(rows)}")
 
 
 def run_loop(
@@ -419,19 +418,15 @@ def loop_options(plan: Plan, model: PreTrainedModel, folder: Path) -> dict[str, 
 
     Raises:
         ConfigError: unknown optimizer or schedule.
+        MissingExtra: the optimizer's package is not installed.
     """
     on_cpu = model.device.type == "cpu"
-    check_names(plan.optimizer, plan.schedule)
     return {
         "output_dir": str(folder),
         "max_steps": plan.steps,
         "per_device_train_batch_size": plan.batch_size,
-        "learning_rate": plan.learning_rate,
-        "lr_scheduler_type": plan.schedule,
-        "warmup_steps": plan.warmup_steps,
-        "weight_decay": plan.weight_decay,
+        **optimizer_options(plan),
         "max_grad_norm": plan.max_grad_norm,
-        "optim": "adamw_torch_fused" if plan.optimizer in GRAFT_OPTIMIZERS else plan.optimizer,
         "use_cpu": on_cpu,
         "use_cache": model.config.use_cache,  # the trainer writes it into the model, which generates with it afterwards
         "seed": plan.seed,
@@ -445,25 +440,46 @@ def loop_options(plan: Plan, model: PreTrainedModel, folder: Path) -> dict[str, 
     }
 
 
-def own_optimizer(model: PreTrainedModel, plan: Plan) -> torch.optim.Optimizer | None:
+def optimizer_options(plan: Plan) -> dict[str, Any]:
+    """Optimizer and schedule of a plan as keyword arguments of `TrainingArguments`.
+
+    Raises:
+        ConfigError: unknown optimizer or schedule, or a setting that it does not have.
+        MissingExtra: the optimizer's package is not installed.
+    """
+    try:
+        check_name("train.optimizer", plan.optimizer, OPTIMIZERS)
+        check_name("train.schedule", plan.schedule, SCHEDULES)
+        args = read_args("optimizer", plan.optimizer, plan.optimizer_args, OPTIMIZERS[plan.optimizer])
+        schedule = read_args("schedule", plan.schedule, plan.schedule_args, SCHEDULES[plan.schedule])
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if plan.optimizer in BITSANDBYTES and find_spec("bitsandbytes") is None:
+        raise MissingExtra(f"train.optimizer {plan.optimizer} (bitsandbytes)", "quant")
+    own = plan.optimizer in GRAFT_OPTIMIZERS
+    adam = {f"adam_{name}": value for name, value in args.items() if name in ("beta1", "beta2", "epsilon")}
+    return {
+        "learning_rate": plan.learning_rate,
+        "weight_decay": plan.weight_decay,
+        "optim": "adamw_torch_fused" if own else plan.optimizer,
+        "optim_args": None if own else ",".join(f"{name}={value}" for name, value in args.items()),
+        **adam,
+        "lr_scheduler_type": plan.schedule,
+        "lr_scheduler_kwargs": schedule,
+        "warmup_steps": plan.warmup_steps,
+    }
+
+
+def own_optimizer(model: torch.nn.Module, plan: Plan) -> torch.optim.Optimizer | None:
     """Graft's own optimizers; ``None`` leaves the name to transformers."""
     if plan.optimizer not in GRAFT_OPTIMIZERS:
         return None
-    return build_optimizer(model, plan.optimizer, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay)
-
-
-def check_names(optimizer: str, schedule: str) -> None:
-    """Refuse an optimizer or schedule that the engine does not know, before anything is loaded.
-
-    Raises:
-        ConfigError: the name is unknown; the message lists the choices.
-        MissingExtra: the optimizer is one of bitsandbytes, which is not installed.
-    """
-    optimizers = [*GRAFT_OPTIMIZERS, *(name.value for name in OptimizerNames)]
-    schedules = [name.value for name in SchedulerType]
-    if optimizer not in optimizers:
-        raise ConfigError(f"train.optimizer is {optimizer!r}. {choices(optimizer, optimizers)}")
-    if schedule not in schedules:
-        raise ConfigError(f"train.schedule is {schedule!r}. {choices(schedule, schedules)}")
-    if optimizer in BITSANDBYTES and find_spec("bitsandbytes") is None:
-        raise MissingExtra(f"train.optimizer {optimizer} (bitsandbytes)", "quant")
+    args = read_args("optimizer", plan.optimizer, plan.optimizer_args, OPTIMIZERS[plan.optimizer])
+    return build_optimizer(
+        model,
+        plan.optimizer,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        betas=(args.get("beta1", BETAS[0]), args.get("beta2", BETAS[1])),
+        momentum=args.get("momentum", MOMENTUM),
+    )

@@ -8,9 +8,12 @@ from typing import Any, Final
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from graft.config.optimization import GRAFT_OPTIMIZERS
 from graft.errors import ConfigError, choices
 
-GRAFT_OPTIMIZERS: Final = ("adamw", "muon")
+BETAS: Final = (0.9, 0.95)
+MOMENTUM: Final = 0.95
+
 _NOT_MUON: Final = ("embed_tokens", "lm_head", "lora_", "style_delta")
 """Matrices that are tables or low-rank factors: orthogonal updates suit neither."""
 
@@ -21,8 +24,8 @@ def build_optimizer(
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.95),
-    momentum: float = 0.95,
+    betas: tuple[float, float] = BETAS,
+    momentum: float = MOMENTUM,
 ) -> Optimizer:
     """Build the optimizer of a model's trainable parameters.
 
@@ -80,7 +83,7 @@ class MuonAdamW(Optimizer):
     def __init__(self, muon: Muon, adamw: AdamW) -> None:
         self._parts: tuple[Optimizer, Optimizer] = (muon, adamw)
         self._borders = (0, len(muon.param_groups), len(muon.param_groups) + len(adamw.param_groups))
-        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        super().__init__([*muon.param_groups, *adamw.param_groups], {"lr": adamw.defaults["lr"]})
         self._share()
 
     def _share(self) -> None:

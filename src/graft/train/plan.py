@@ -51,8 +51,8 @@ class Plan:
         token_budget: most tokens of one micro-batch, padding included; a longer row is a micro-batch of its own.
             ``None`` to measure what fits.
         learning_rate: peak learning rate.
-        optimizer: ``adamw``, ``muon`` or an optimizer name of transformers.
-        schedule: learning-rate schedule by transformers' name.
+        optimizer: one of `graft.config.optimization.OPTIMIZERS`.
+        schedule: one of `graft.config.optimization.SCHEDULES`.
         warmup_steps: steps of linear warm-up.
         weight_decay: decoupled weight decay.
         max_grad_norm: the gradient's norm is clipped to this.
@@ -68,6 +68,8 @@ class Plan:
         save_minutes: minutes between two checkpoints, ``None`` for none.
         eval_steps: steps between two held-out measurements, ``None`` for none.
         stopping: what is watched in the measurements; ``None`` without any.
+        optimizer_args: settings of the optimizer.
+        schedule_args: settings of the schedule.
         parallel: how several processes share the work: ``ddp`` holds the whole model in each, ``fsdp`` a part of it;
             ``auto`` spreads it where one GPU would not hold it with its optimizer.
     """
@@ -94,10 +96,12 @@ class Plan:
     eval_steps: int | None = None
     stopping: Stopping | None = None
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    optimizer_args: Mapping[str, Any] = field(default_factory=dict)
+    schedule_args: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
-        """Rows that the whole training reads."""
+        """Most rows that the whole training reads; the last step may have fewer than the others."""
         return self.steps * self.batch_size
 
 

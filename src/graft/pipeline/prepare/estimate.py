@@ -71,7 +71,7 @@ def estimate(lab: Lab, surveys: Sequence[Survey]) -> Estimate | None:
     if not trained or not looked:
         return None
     mean = sum(survey.tokens for survey in looked) / sum(survey.examples for survey in looked)
-    tokens = round(trained * lab.steps * lab.per_step * mean)
+    tokens = round(trained * lab.examples * mean)
     try:
         facts, _ = recipe_facts(recipe)
     except GraftError as error:
@@ -81,7 +81,7 @@ def estimate(lab: Lab, surveys: Sequence[Survey]) -> Estimate | None:
     each = 4 * trainable * (1 + _NUMBERS.get(recipe.adapter.kind, 2) * (recipe.train.save_steps is not None))
     return Estimate(
         branches=trained,
-        steps=lab.steps,
+        steps=usable_steps(lab, surveys),
         tokens=tokens,
         seconds=tokens / speed,
         basis=basis,
@@ -90,6 +90,15 @@ def estimate(lab: Lab, surveys: Sequence[Survey]) -> Estimate | None:
         free_bytes=free_bytes(recipe.runs),
         cost=float("nan") if price is None else tokens / speed / 3600 * price,
     )
+
+
+def usable_steps(lab: Lab, surveys: Sequence[Survey]) -> int:
+    """Optimizer steps of a branch, without the rows that are known to be left out."""
+    looked = [one for one in surveys if one.part == "train" and lab.book.card(one.task).kind != "corpus"]
+    seen_all = sum(one.examples for one in looked) == lab.examples
+    if lab.recipe.train.max_steps is not None or not seen_all:
+        return lab.steps
+    return lab.steps_of(max(1, lab.examples - sum(one.too_long for one in looked)))
 
 
 def _without_facts(lab: Lab, trained: int, tokens: int, why: str) -> Estimate:

@@ -73,12 +73,21 @@ class Lab:
         return self.recipe.train.batch_size * self.recipe.train.gradient_accumulation
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps of every trained branch; one epoch is one pass over the training words or rows."""
+    def examples(self) -> int:
+        """Training examples that every branch draws; one epoch is one pass over the training words or rows."""
         train = self.recipe.train
         if train.max_steps is not None:
-            return train.max_steps
-        return math.ceil(train.epochs * self.book.epoch_rows() / self.per_step)
+            return train.max_steps * self.per_step
+        return max(1, round(train.epochs * self.book.epoch_rows()))
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of every trained branch if all its examples fit; the last may be smaller than the others."""
+        return self.steps_of(self.examples)
+
+    def steps_of(self, rows: int) -> int:
+        """Optimizer steps in which so many rows are read."""
+        return math.ceil(rows / self.per_step)
 
     def of_task(self, task: str, split: str = "eval") -> Items:
         """The items of one task and split."""

@@ -15,11 +15,12 @@ from graft.errors import DataError
 from graft.evals.labels import encode_options, has_labels
 from graft.pipeline.branches import Branch, branches, trained_tasks
 from graft.pipeline.outcome import Table
-from graft.pipeline.prepare.estimate import Estimate, estimate
+from graft.pipeline.prepare.estimate import Estimate, estimate, usable_steps
 from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.prepare.lab import Baselines, Lab, baselines, detectable, forecast, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
 from graft.pipeline.prepare.modes import MODES
+from graft.pipeline.prepare.plan import rehearse_training
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.progress import Progress, TaskHandle
 from graft.stats.study import CONFIRMATORY_SEEDS
@@ -92,6 +93,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         progress: told while it looks.
 
     Raises:
+        ConfigError: the optimizer or the schedule cannot be built, or the learning rate never reaches its peak.
         DataError: an example has nothing to train, two labels cannot be told apart, or a source cannot be used.
     """
     _check_labels(lab)
@@ -107,6 +109,8 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         surveys.append(_survey(lab, task, part, examples))
         bar.advance(1)
     bar.finish()
+    if trained is not None:
+        rehearse_training(lab, trained, usable_steps(lab, surveys))
     shown = [
         show(lab.tokenizer, example, max_length=lab.recipe.data.max_length, policy=lab.policy)
         for examples in by_task.values()
@@ -182,7 +186,7 @@ def _training_examples(lab: Lab, branch: Branch) -> dict[str, list[Example]]:
     """The first training examples by task."""
     found: dict[str, list[Example]] = defaultdict(list)
     characters = 0
-    for example in branch_examples(lab, branch, min(SURVEYED, lab.steps * lab.per_step)):
+    for example in branch_examples(lab, branch, min(SURVEYED, lab.examples)):
         found[example.task].append(example)
         characters += len(example.gold)
         if characters > SURVEYED_CHARACTERS:
@@ -236,6 +240,9 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
     compared = "trained" in recipe.study.arms and not MODES[recipe.mode].texts_only
     if compared and not {"base", "format"} <= set(recipe.study.arms):
         yield "study.arms lacks base or format; without both, transfer cannot be claimed"
+    steps, wanted = usable_steps(lab, surveys), recipe.train.warmup_steps or 0
+    if wanted >= steps and any(branch.seed is not None for branch in branches(recipe)):
+        yield f"train.warmup_steps is {wanted}, but there are {steps} steps; the warm-up takes {steps // 2} of them"
     for one in surveys:
         yield from _oddities(one, recipe.data.max_length, plain=lab.book.card(one.task).kind == "corpus")
     for report in leaks:

@@ -10,7 +10,7 @@ from graft.models.adapters import count_parameters
 from graft.pipeline.branches import Branch
 from graft.pipeline.places import final_folder
 from graft.pipeline.prepare.lab import Lab
-from graft.pipeline.prepare.stopping import stopping_of
+from graft.pipeline.prepare.plan import make_plan
 from graft.pipeline.prepare.subset import subset_ids
 from graft.pipeline.progress import Progress, SilentProgress
 from graft.pipeline.train.measure import held_out_measure
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-LOGGING_STEPS = 10
-"""Steps between two lines of metrics when the recipe says nothing."""
-
 
 def train_branch(
     run: RunDirectory, lab: Lab, branch: Branch, metrics: MetricsLog, progress: Progress
@@ -48,7 +45,7 @@ def train_branch(
     processes.tell(Order(recipe, run.path, branch))
     model = untrained_model(recipe, branch)
     training = begin(run, lab, branch, model, progress)
-    plan = make_plan(lab, branch, model, steps=training.steps)
+    plan = _plan(lab, branch, model, steps=training.steps)
     log, bar = metrics.labelled(arm=branch.label), progress.task(f"train {branch.label}", plan.steps)
     telling = Telling(branch.label, training, plan.steps, log, bar)
     with run.stage(f"train-{branch.label}") as outputs, processes.failing_together():
@@ -69,7 +66,7 @@ def help_train(run: RunDirectory, lab: Lab, branch: Branch) -> None:
     """What every process but the first does of `train_branch`: the same training, of which nothing is written."""
     model = untrained_model(lab.recipe, branch)
     training = begin(run, lab, branch, model, SilentProgress())
-    plan = make_plan(lab, branch, model, steps=training.steps)
+    plan = _plan(lab, branch, model, steps=training.steps)
     measure = held_out_measure(lab, model, lambda figures: None)
     training.fit(model, plan, run.checkpoints / branch.label, Hooks(evaluate=measure))
 
@@ -89,32 +86,14 @@ def _tell_result(
     log.text("setup", "\n".join(f"- {name}: {value}" for name, value in (facts | setup).items()))
 
 
-def make_plan(lab: Lab, branch: Branch, model: PreTrainedModel, steps: int) -> Plan:
-    """Unpack the recipe for the engine, which knows nothing of recipes."""
-    recipe, train, engine = lab.recipe, lab.recipe.train, lab.recipe.engine
-    return Plan(
+def _plan(lab: Lab, branch: Branch, model: PreTrainedModel, *, steps: int) -> Plan:
+    """The plan of a branch, as this model computes and as its vocabulary is restricted."""
+    return make_plan(
+        lab,
+        branch,
         steps=steps,
-        batch_size=lab.per_step,
-        token_budget=None if engine.token_budget == "auto" else engine.token_budget,
-        learning_rate=train.learning_rate,
-        optimizer=train.optimizer,
-        schedule=train.schedule,
-        warmup_steps=train.warmup_steps if train.warmup_share is None else round(train.warmup_share * steps),
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        bfloat16=trains_in_bfloat16(recipe, model),
-        seed=branch.seed or 0,
-        logging_steps=train.logging_steps or train.eval_steps or LOGGING_STEPS,
-        save_steps=train.save_steps,
-        keep_last=train.keep_last,
-        allowed_ids=subset_ids(train.restrict_to, lab.tokenizer, model),
-        layout=engine.layout,
-        compile=engine.compile,
-        activation_checkpointing=engine.activation_checkpointing,
-        save_minutes=train.save_minutes,
-        eval_steps=train.eval_steps,
-        stopping=stopping_of(recipe),
-        parallel=engine.parallel,
+        bfloat16=trains_in_bfloat16(lab.recipe, model),
+        allowed_ids=subset_ids(lab.recipe.train.restrict_to, lab.tokenizer, model),
     )
 
 

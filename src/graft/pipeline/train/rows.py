@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -33,31 +34,32 @@ class TrainingRows:
     drawn: tuple[Drawn, ...]
 
 
-def training_rows(
-    lab: Lab, branch: Branch, count: int | None = None, on_rows: Callable[[int], None] = lambda rows: None
-) -> TrainingRows:
+def training_rows(lab: Lab, branch: Branch, on_rows: Callable[[int], None] = lambda rows: None) -> TrainingRows:
     """The token rows of a branch, from the cache when nothing they depend on has changed.
 
     Args:
         lab: the shared parts of the run.
         branch: a trained branch.
-        count: number of rows; those of all steps when ``None``.
         on_rows: called with the number of rows just made.
 
     Raises:
         DataError: a source runs out of rows that may not be repeated, or no row fits ``data.max_length``.
     """
-    wanted = lab.steps * lab.per_step if count is None else count
     cached = cached_rows(
-        f"{wanted:,} rows of {', '.join(source.task for source in branch_sources(lab.recipe, branch))}",
-        _parts(lab, branch, wanted),
-        lambda writer: _write(lab, branch, wanted, writer, on_rows),
+        f"{lab.examples:,} rows of {', '.join(source.task for source in branch_sources(lab.recipe, branch))}",
+        _parts(lab, branch),
+        lambda writer: _write(lab, branch, writer, on_rows),
     )
     drawn = tuple(Drawn(**facts) for facts in cached.facts["drawn"])
     return TrainingRows(cached.table, cached.facts["dropped"], drawn)
 
 
-def _parts(lab: Lab, branch: Branch, count: int) -> dict[str, Any]:
+def _fills(lab: Lab) -> bool:
+    """Whether rows that are left out make room for others: with a number of steps, but not with one of passes."""
+    return lab.recipe.train.max_steps is not None
+
+
+def _parts(lab: Lab, branch: Branch) -> dict[str, Any]:
     sources = branch_sources(lab.recipe, branch)
     return {
         "sources": [source.model_dump() for source in sources],
@@ -65,7 +67,8 @@ def _parts(lab: Lab, branch: Branch, count: int) -> dict[str, Any]:
         "arm": branch.arm if branch.arm in ("shuffled", "swapped") else "",
         "seed": branch.seed,
         "exhausted": lab.recipe.data.exhausted,
-        "count": count,
+        "count": lab.examples,
+        "fills": _fills(lab),
         "tokenizer": tokenizer_hash(lab.tokenizer),
         "template": str(lab.tokenizer.chat_template),
         "policy": asdict(lab.policy),
@@ -82,28 +85,27 @@ def _pieces(ids: Sequence[int], length: int) -> Iterator[tuple[Sequence[int], in
         yield ids[start : start + length], 1
 
 
-def _write(
-    lab: Lab, branch: Branch, wanted: int, writer: TableWriter, on_rows: Callable[[int], None]
-) -> dict[str, Any]:
-    """Draw, tokenise and write until there are enough rows; an example that is too long makes room for the next."""
-    length = lab.recipe.data.max_length
+def _write(lab: Lab, branch: Branch, writer: TableWriter, on_rows: Callable[[int], None]) -> dict[str, Any]:
+    """Draw, tokenise and write until there are enough rows, or until all passes that were asked for are over."""
+    length, fills = lab.recipe.data.max_length, _fills(lab)
+    most = lab.examples if fills else sys.maxsize
     taken = dropped = 0
-    while writer.rows < wanted:
-        examples = islice(branch_examples(lab, branch, wanted + dropped), taken, None)
+    while writer.rows < most:
+        examples = islice(branch_examples(lab, branch, lab.examples + dropped * fills), taken, None)
         before = taken
         for example, ids, cut in token_ids(lab.tokenizer, examples, policy=lab.policy):
             taken += 1
             if len(ids) <= length:
                 writer.append(ids, cut)
             elif example.prompt is None:  # plain text has no answer to lose
-                for piece, read in islice(_pieces(ids, length), wanted - writer.rows):
+                for piece, read in islice(_pieces(ids, length), most - writer.rows):
                     writer.append(piece, read)
             else:
                 dropped += 1
             on_rows(1)
-            if writer.rows >= wanted:
+            if writer.rows >= most:
                 break
-        if taken == before or not writer.rows:  # the sources have ended (data.exhausted is stop), or nothing fits
+        if taken == before or not writer.rows:  # the sources or the passes have ended, or nothing fits
             break
     if not writer.rows:
         raise DataError(

@@ -44,8 +44,8 @@ class Supervised:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps that the rows are enough for."""
-        return len(self.rows) // self.lab.per_step
+        """Optimizer steps in which the rows are read; the last may be smaller than the others."""
+        return self.lab.steps_of(len(self.rows))
 
     def fit(self, model: PreTrainedModel, plan: Plan, folder: Path, hooks: Hooks[StepReport]) -> FitResult:
         """Train by the recipe's engine."""
@@ -66,7 +66,7 @@ class Supervised:
 
 def supervised(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> Supervised:
     """The rows of a branch; the format control's are answered by the model as it came."""
-    bar = progress.task(f"tokenise {branch.label}", lab.steps * lab.per_step)
+    bar = progress.task(f"tokenise {branch.label}", lab.examples)
     found = training_rows(lab, branch, on_rows=bar.advance)
     bar.finish()
     _tell_rows(lab, branch, found, progress)
