@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from graft import tasks
-from graft.data.chat import end_of_turn, render_prompt
+from graft.data.borders import borders_of
+from graft.data.chat import render_prompt
 from graft.data.tokens import encode
 from graft.errors import TrainError
 from graft.models.adapters import add_lora
@@ -90,7 +91,7 @@ def test_trl_trains_on_exactly_our_prompt_ids_and_on_the_end_of_turn(
     spy = Spy(sprout)
     fit_grpo(sprout, asked, right, plan(steps=1), GRPO, tokenizer=tokenizer, folder=tmp_path)
     assert len(spy.rows) == 2 * 4
-    end = end_of_turn(tokenizer)
+    (end,) = borders_of(tokenizer).end
     for ids, _ in spy.rows:
         (start,) = {prompt for prompt in asked if tuple(ids[: len(prompt)]) == prompt}
         reply = ids[len(start) :]

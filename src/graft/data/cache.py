@@ -13,7 +13,7 @@ from graft.runs.cache import ENTRY, ROWS, cache_folder, cache_lock
 from graft.runs.files import is_committed, read_json, replacing_folder, write_json
 from graft.runs.space import storage_errors
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the layout of a table changes."""
 
 

@@ -3,19 +3,23 @@
 The whole project answers without thinking unless the recipe opens it. Without it `enable_thinking=False` is always
 passed, so a template with a thinking switch puts its empty ``<think></think>`` block into the prompt, where it is
 masked, and training, evaluation, export and serving see the same tokens. A model without a chat template gets the
-recipe's plain template.
+recipe's plain template. A template that writes the date writes the one day of its run, and control tokens that content
+spells are marked, so that they stay text (`graft.data.controls`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from graft.config.schema import ModelSection
-from graft.errors import DataError, ModelError, ThinkingPolicyError
+from graft.data.controls import mark, unmarked
+from graft.errors import ModelError, ThinkingPolicyError
 from graft.types import Message
 
 if TYPE_CHECKING:
@@ -36,6 +40,15 @@ _PLAIN_PROMPT = re.compile(r"[^\s<>{}|\[\]](?:[^<>{}|\[\]]*[^\s<>{}|\[\]])?")
 
 PROBE = "Which letter comes after q?"
 """A user turn to try a template with."""
+
+REPLY = "It is the letter r"
+"""An answer to it."""
+
+TRIALS = 16
+"""Renderings that must agree; one of two random words would differ in all but one of 32,768 cases."""
+
+_DIRECTIVES = "aAbBcdeFGHIjklmMpSTuUVwWxXyYZ"
+"""What `strftime` knows."""
 
 
 class ThinkingMode(Enum):
@@ -59,11 +72,17 @@ class ChatPolicy:
         thinking: ``off``, ``on``, or ``compare`` for both ways.
         system: text of the system turn; ``None`` for no such turn.
         template: the prompt for models without a chat template, with ``{prompt}`` in it.
+        date: the day that a chat template is told, as ``2026-11-27``; ``None`` for the day it is.
+        stops: ids that the model's own files say a reply stops at.
+        apart: prompt and answer are read apart, by an encoder and a decoder.
     """
 
     thinking: Thinking = "off"
     system: str | None = None
     template: str = PLAIN
+    date: str | None = None
+    stops: tuple[int, ...] = ()
+    apart: bool = False
 
 
 NO_THINKING = ChatPolicy()
@@ -106,17 +125,17 @@ class PromptRenderer:
         self._frames: dict[bool, tuple[str, str] | None] = {}
 
     def render(self, prompt: str, *, think: bool = False) -> str:
-        """The text of a prompt; arguments and errors are those of `render_prompt`."""
+        """The text of a prompt as `marked_chat` gives it; arguments and errors are those of `render_prompt`."""
         if think not in self._frames:
             self._frames[think] = self._frame(think)
         frame = self._frames[think]
-        if frame is None or not _PLAIN_PROMPT.fullmatch(prompt):
-            return render_prompt(self.tokenizer, prompt, self.policy, think=think)
+        if frame is None or not _PLAIN_PROMPT.fullmatch(prompt) or mark(self.tokenizer, prompt, "user") != prompt:
+            return marked_chat(self.tokenizer, [Message("user", prompt)], self.policy, think=think)
         return f"{frame[0]}{prompt}{frame[1]}"
 
     def _frame(self, think: bool) -> tuple[str, str] | None:
         probes = (PROBE, "Zwölf Boxkämpfer\njagen 7 Ünder.", "é")
-        texts = [render_prompt(self.tokenizer, probe, self.policy, think=think) for probe in probes]
+        texts = [marked_chat(self.tokenizer, [Message("user", probe)], self.policy, think=think) for probe in probes]
         head, found, tail = texts[0].partition(PROBE)
         agree = all(text == f"{head}{probe}{tail}" for text, probe in zip(texts, probes, strict=True))
         return (head, tail) if found and agree else None
@@ -141,15 +160,31 @@ def render_chat(
         ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
         ModelError: the template fails, or leaves out a turn.
     """
+    return unmarked(marked_chat(tokenizer, messages, policy, think=think))
+
+
+def marked_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    policy: ChatPolicy = NO_THINKING,
+    *,
+    think: bool = False,
+) -> str:
+    """The text of `render_chat` with control tokens that its content spells marked, as it is to be tokenised.
+
+    Raises:
+        ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
+        ModelError: the template fails, or leaves out a turn.
+    """
     if think and policy.thinking == "off":
         raise ThinkingPolicyError("thinking is off, but a thinking reply was asked for; set thinking: on or compare")
     turns = with_system(messages, policy)
     if tokenizer.chat_template is None:
         if think:
             raise ThinkingPolicyError(_cannot_think(tokenizer, "it has no chat template"))
-        return _plain(turns, policy.template)
-    text = _apply(tokenizer, turns, think=think)
-    if think and not opens_thinking(text) and text == _apply(tokenizer, turns, think=False):
+        return _plain(tokenizer, turns, policy.template)
+    text = _apply(tokenizer, turns, policy, think=think)
+    if think and not opens_thinking(text) and text == _apply(tokenizer, turns, policy, think=False):
         raise ThinkingPolicyError(_cannot_think(tokenizer, "its chat template has no enable_thinking switch"))
     if not think and opens_thinking(text):
         raise ThinkingPolicyError(
@@ -174,11 +209,11 @@ def thinking_mode(tokenizer: PreTrainedTokenizerBase) -> ThinkingMode:
     """
     if tokenizer.chat_template is None:
         return ThinkingMode.NEVER
-    turns = [Message("user", PROBE)]
-    without = _apply(tokenizer, turns, think=False)
+    turns, policy = [Message("user", PROBE)], ChatPolicy(date="2000-01-01")
+    without = _apply(tokenizer, turns, policy, think=False)
     if opens_thinking(without):
         return ThinkingMode.ALWAYS
-    return ThinkingMode.NEVER if without == _apply(tokenizer, turns, think=True) else ThinkingMode.SWITCH
+    return ThinkingMode.NEVER if without == _apply(tokenizer, turns, policy, think=True) else ThinkingMode.SWITCH
 
 
 def check_policy(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> ThinkingMode:
@@ -221,40 +256,119 @@ def pin_thinking_off(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.chat_template = PIN + template
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that ends an answer; it is trained and it counts in exact match.
+def with_date(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> ChatPolicy:
+    """The policy for a run: with the day it is, where the template writes a date.
 
     Raises:
-        DataError: the tokenizer names no end-of-sequence token.
+        ModelError: the template writes something else each time.
     """
-    if tokenizer.eos_token_id is None:
-        raise DataError(
-            f"the tokenizer of {tokenizer.name_or_path} has no eos_token, so no answer could ever end; "
-            "set eos_token in its tokenizer_config.json"
+    if tokenizer.chat_template is None:
+        return replace(policy, date=None)
+    turns, think = with_system([Message("user", PROBE)], policy), policy.thinking == "on"
+    today = policy.date or _write(tokenizer, [{"role": "user", "content": ""}], template=_TODAY)
+    fixed = replace(policy, date=today)
+    texts = {_apply(tokenizer, turns, fixed, think=think) for _ in range(TRIALS)}
+    if len(texts) > 1:
+        raise ModelError(
+            f"the chat template of {_name(tokenizer)} writes something else each time it is used ({_difference(texts)}"
+            "), so training and generation would see different prompts; take what is random out of its "
+            "chat_template.jinja"
         )
-    return int(tokenizer.eos_token_id)
+    days = ("2001-02-03", "2022-11-15")
+    dated = {_apply(tokenizer, turns, replace(policy, date=day), think=think) for day in days}
+    return fixed if len(dated) > 1 else replace(policy, date=None)
 
 
-def _apply(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], *, think: bool) -> str:
-    conversation = [{"role": turn.role, "content": turn.content} for turn in turns]
+def pin_date(tokenizer: PreTrainedTokenizerBase, date: str | None) -> None:
+    """Fix the day inside the chat template, so that other tools write the prompt that the model was trained on."""
+    if isinstance(tokenizer.chat_template, str) and date is not None:
+        tokenizer.chat_template = _dated(tokenizer.chat_template, date)
+
+
+def after_answer(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THINKING) -> tuple[str, str]:
+    """What a chat template writes after an answer: when nothing follows, and up to a further user turn.
+
+    Returns:
+        Both texts; empty where there is no template, or it renders no answer.
+    """
+    asked, answered = Message("user", PROBE), Message("assistant", REPLY)
+    found = []
+    for turns in ((asked, answered), (asked, answered, Message("user", "And then?"))):
+        try:
+            text = _apply(tokenizer, with_system(turns, policy), policy, think=False, prompt=False)
+        except (ModelError, TypeError):
+            text = ""
+        _, there, rest = text.rpartition(REPLY)
+        found.append(rest.partition("And then?")[0] if there else "")
+    return found[0], found[1]
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Message],
+    policy: ChatPolicy,
+    *,
+    think: bool,
+    prompt: bool = True,
+) -> str:
+    """The turns as the chat template writes them, marked; with the beginning of an answer where it is a prompt."""
+    conversation = [{"role": turn.role, "content": mark(tokenizer, turn.content, turn.role)} for turn in turns]
     try:
-        text = str(
-            tokenizer.apply_chat_template(
-                conversation, tokenize=False, add_generation_prompt=True, enable_thinking=think
-            )
-        )
+        template = None if policy.date is None else _dated(str(tokenizer.get_chat_template()), policy.date)
+        text = _write(tokenizer, conversation, template=template, think=think, prompt=prompt)
     except Exception as error:  # a template is a program: it may raise anything
         raise ModelError(
             f"the chat template of {_name(tokenizer)} fails on the turns {', '.join(t.role for t in turns)}: "
             f"{type(error).__name__}: {error}; {_advice(turns)}"
         ) from error
+    seen = unmarked(text)
     for turn in turns:
-        if turn.role != "assistant" and turn.content.strip() not in text:  # an answer may lose its thinking
+        if turn.role != "assistant" and turn.content.strip() not in seen:  # an answer may lose its thinking
             raise ModelError(
                 f"the chat template of {_name(tokenizer)} leaves out the {turn.role} turn {turn.content[:60]!r}, "
                 f"so the model would never see it; {_advice([turn])}"
             )
     return text
+
+
+def _write(
+    tokenizer: PreTrainedTokenizerBase,
+    conversation: list[dict[str, str]],
+    *,
+    template: str | None,
+    think: bool = False,
+    prompt: bool = True,
+) -> str:
+    return str(
+        tokenizer.apply_chat_template(
+            conversation,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=prompt,
+            enable_thinking=think,
+        )
+    )
+
+
+_TODAY = "{{ strftime_now('%Y-%m-%d') }}"
+"""A template that asks for the day in the way in which others do."""
+
+
+def _dated(template: str, date: str) -> str:
+    """A template that is told a day, at midnight, instead of the time it is."""
+    day = datetime.fromisoformat(date)
+    values = {f"%{letter}": day.strftime(f"%{letter}") for letter in _DIRECTIVES}
+    values |= {f"%-{name[1]}": value.lstrip("0") or "0" for name, value in values.items() if value.isdigit()}
+    replaced = "".join(f"|replace({json.dumps(name)}, {json.dumps(value)})" for name, value in values.items())
+    # the empty expression keeps Jinja from trimming what the template begins with
+    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{{{{ '' }}}}{template}"
+
+
+def _difference(texts: set[str]) -> str:
+    """Where two texts part, in words."""
+    one, other = sorted(texts)[:2]
+    place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return f"{one[place : place + 20]!r} or {other[place : place + 20]!r}"
 
 
 def _advice(turns: Sequence[Message]) -> str:
@@ -267,11 +381,10 @@ def _cannot_think(tokenizer: PreTrainedTokenizerBase, why: str) -> str:
     return f"a thinking reply was asked of {_name(tokenizer)}, but {why}; set thinking: off or take a hybrid model"
 
 
-def _plain(turns: Sequence[Message], template: str) -> str:
+def _plain(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], template: str) -> str:
     """Turns by the plain template: the system text and earlier answers stand as they are, an empty line after each."""
-    return "".join(
-        template.replace("{prompt}", turn.content) if turn.role == "user" else f"{turn.content}\n\n" for turn in turns
-    )
+    marked = [(turn.role, mark(tokenizer, turn.content, turn.role)) for turn in turns]
+    return "".join(template.replace("{prompt}", text) if role == "user" else f"{text}\n\n" for role, text in marked)
 
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:

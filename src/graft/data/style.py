@@ -16,10 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.data.chat import NO_THINKING, ChatPolicy, render_prompt
+from graft.data.chat import NO_THINKING, ChatPolicy
+from graft.data.tokens import prompt_ids
 from graft.errors import DataError
 from graft.tasks.dataset import Rows, is_held_out
 from graft.tasks.style import style_name
+from graft.types import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -129,11 +131,11 @@ def check_tokens(
     Raises:
         DataError: a token melts into its surroundings.
     """
-    plain = tokenizer(render_prompt(tokenizer, prompt, policy), add_special_tokens=False)["input_ids"]
+    plain = prompt_ids(tokenizer, [Message("user", prompt)], policy)
     for token in tokens:
         own = int(tokenizer.convert_tokens_to_ids(token))
-        styled = tokenizer(render_prompt(tokenizer, token + prompt, policy), add_special_tokens=False)["input_ids"]
-        if styled.count(own) != 1 or [index for index in styled if index != own] != plain:
+        styled = prompt_ids(tokenizer, [Message("user", token + prompt)], policy)
+        if styled.count(own) != 1 or tuple(index for index in styled if index != own) != plain:
             raise DataError(
                 f"{token} before {prompt[:40]!r} does not become one token before the unchanged prompt; let the chat "
                 "template or model.template put a line break before the user's text"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from graft.data.chat import NO_THINKING, ChatPolicy, end_of_turn
+from graft.data.chat import NO_THINKING, ChatPolicy
 from graft.data.leaks import duplicates
-from graft.data.tokens import example_texts, token_ids
+from graft.data.tokens import example_pieces, is_lost, lost_characters, spelled_controls, token_ids
 from graft.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PieceKind = Literal["template", "prompt", "trained", "cut"]
+PieceKind = Literal["template", "prompt", "trained", "lost", "cut"]
 
 BINS = 24
 MOST_LABELS = 40
@@ -40,6 +40,11 @@ class Survey:
         repeated: examples that repeat the prompt and the answer of another row.
         contradicting: examples whose prompt has another answer elsewhere.
         empty: examples with an empty prompt; those with an empty answer are refused.
+        lossy: examples with characters that the tokenizer cannot write.
+        lost: those characters.
+        spelling: examples whose content spells a control token, which stays text.
+        spelled: those control tokens.
+        longest_prompt: tokens of the longest prompt among the rows that fit.
         labels: examples by answer, the most frequent first; empty for tasks without a closed set.
     """
 
@@ -58,6 +63,11 @@ class Survey:
     contradicting: int
     empty: int
     labels: Mapping[str, int]
+    lossy: int = 0
+    lost: str = ""
+    spelling: int = 0
+    spelled: tuple[str, ...] = ()
+    longest_prompt: int = 0
 
     @property
     def mean(self) -> float:
@@ -72,8 +82,8 @@ class ShownExample:
     Attributes:
         id: of the example.
         task: its task.
-        pieces: text of each token and what it is: ``template``, ``prompt``, ``trained``, or ``cut`` when the row is too
-            long and is left out.
+        pieces: text of each token and what it is: ``template``, ``prompt``, ``trained``, ``lost`` where the tokenizer
+            cannot write it, or ``cut`` when the row is too long and is left out.
     """
 
     id: str
@@ -95,10 +105,15 @@ def survey(
     Raises:
         DataError: an example has nothing to train, or its prompt's tokens change when the answer follows.
     """
-    lengths, trained = [], 0
+    lengths, trained, longest_prompt = [], 0, 0
+    lost: list[str] = []
     for example, ids, cut in token_ids(tokenizer, examples, policy=policy):
         lengths.append(len(ids))
         trained += len(ids) - (cut if example.prompt is not None else 1)
+        longest_prompt = max(longest_prompt, cut if len(ids) <= max_length else 0)
+        if tokenizer.unk_token_id in ids and (found := lost_characters(tokenizer, example, policy)):
+            lost.append(found)
+    spelled = [tokens for example in examples if (tokens := spelled_controls(tokenizer, example))]
     counts, edges = np.histogram(lengths, bins=min(BINS, max(1, max(lengths) - min(lengths) + 1)))
     asked = [example for example in examples if example.prompt is not None]
     answers: dict[str, set[str]] = {}
@@ -122,6 +137,11 @@ def survey(
         contradicting=sum(len(answers[_asked(example)]) > 1 for example in asked),
         empty=sum(not (example.prompt or "").strip() for example in asked),
         labels=dict(labels.most_common()) if len(labels) <= MOST_LABELS else {},
+        lossy=len(lost),
+        lost="".join(dict.fromkeys("".join(lost))),
+        spelling=len(spelled),
+        spelled=tuple(dict.fromkeys(token for tokens in spelled for token in tokens)),
+        longest_prompt=longest_prompt,
     )
 
 
@@ -129,19 +149,17 @@ def show(
     tokenizer: PreTrainedTokenizerBase, example: Example, *, max_length: int, policy: ChatPolicy = NO_THINKING
 ) -> ShownExample:
     """An example token by token, as the model reads it."""
-    prompt, completion = example_texts(tokenizer, example, policy)
-    spans = tokenizer(prompt + completion, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    prompt, row = example_pieces(tokenizer, example, policy)
     start = prompt.rfind(example.prompt) if example.prompt else -1
     stop = start + len(example.prompt or "")
     pieces: list[tuple[str, PieceKind]] = []
-    for index, (left, right) in enumerate([*spans, (0, 0)]):
-        text = (prompt + completion)[left:right] if index < len(spans) else tokenizer.decode([end_of_turn(tokenizer)])
-        kind: PieceKind = "template"
-        if left >= len(prompt) or index == len(spans):
-            kind = "trained"
-        elif start >= 0 and left < stop and right > start:
+    for index, piece in enumerate(row):
+        kind: PieceKind = "trained" if piece.trained else "template"
+        if piece.start is not None and start >= 0 and piece.start < stop and piece.start + len(piece.text) > start:
             kind = "prompt"
-        pieces.append((text, "cut" if index >= max_length else kind))
+        if is_lost(tokenizer, piece):
+            kind = "lost"
+        pieces.append((piece.text, "cut" if index >= max_length else kind))
     return ShownExample(example.id, example.task, tuple(pieces))
 
 

@@ -8,13 +8,15 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, end_of_turn, render_chat, with_reasoning
+from graft.data.borders import Borders, borders_of, without_end
+from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, marked_chat, with_reasoning
+from graft.data.controls import MARK, encode_marked, mark, marked_pieces, spelled_tokens, unmarked
 from graft.errors import DataError, ThinkingPolicyError
 from graft.types import Example, Message, TokenRow
 
@@ -30,6 +32,8 @@ CHARACTERS = 1 << 20
 
 WORKERS = 2
 """Chunks tokenised side by side; the interpreter renders the next ones meanwhile."""
+
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def encode(
     """Tokenise examples, each prompt rendered by the chat template and each completion ended.
 
     Generation continues from the prompt's own ids, so a completion is what follows them when both are tokenised
-    together. An example longer than the limit is dropped whole: cutting it would cut the answer.
+    together; for an encoder and a decoder each is a text of its own. An example longer than the limit is dropped whole: cutting it would cut the answer.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -111,18 +115,41 @@ def token_ids(
         DataError: an example has nothing to train, or its prompt's tokens change when the answer follows.
         ThinkingPolicyError: an example carries reasoning, but the policy is ``off``.
     """
-    end = end_of_turn(tokenizer)
+    borders = borders_of(tokenizer, policy)
     renderer = PromptRenderer(tokenizer, policy)
-    joint = _joint(tokenizer, len(tokenizer))
+    joint = None if policy.apart else _joint(tokenizer, len(tokenizer))
+    both = _apart if policy.apart else _both
     with ThreadPoolExecutor(WORKERS) as pool:  # the tokenizer works outside the interpreter's lock
         ahead: deque[tuple[list[Example], list[tuple[str, str]], Future[tuple[Any, Any]]]] = deque()
         for chunk in _chunks(examples):
             texts = [_texts(renderer, example, think) for example in chunk]
-            ahead.append((chunk, texts, pool.submit(_both, tokenizer, texts, joint)))
+            ahead.append((chunk, texts, pool.submit(both, tokenizer, texts, joint)))
             if len(ahead) > WORKERS:
-                yield from _ended(tokenizer, *ahead.popleft(), end)
+                yield from _ended(tokenizer, *ahead.popleft(), borders, policy)
         while ahead:
-            yield from _ended(tokenizer, *ahead.popleft(), end)
+            yield from _ended(tokenizer, *ahead.popleft(), borders, policy)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    policy: ChatPolicy = NO_THINKING,
+    *,
+    think: bool = False,
+) -> Ids:
+    """The ids of a conversation up to the place where the answer begins, as training and scoring have them.
+
+    Raises:
+        ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
+        ModelError: the template fails, or leaves out a turn.
+    """
+    (ids,) = _ids(tokenizer, [marked_chat(tokenizer, messages, policy, think=think)])
+    return _framed(tokenizer, ids, borders_of(tokenizer, policy), policy)
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of plain texts, without what the tokenizer adds; control tokens that they spell stay text."""
+    return _ids(tokenizer, [mark(tokenizer, text, "text") for text in texts])
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -146,7 +173,7 @@ def _both(
     A token that stands by itself, such as the start of a turn, cuts a text in two that are tokenised apart. So a prompt
     is cut there, what many prompts share is tokenised once, and only the last part a second time with its completion.
     """
-    if joint is None:
+    if joint is None or any(MARK in prompt or MARK in answer for prompt, answer in texts):
         prompts = _ids(tokenizer, [prompt for prompt, _ in texts])
         return prompts, _ids(tokenizer, [prompt + answer for prompt, answer in texts])
     cut = [joint.split(prompt) for prompt, _ in texts]
@@ -157,6 +184,15 @@ def _both(
     heads = [[token for part in pieces[:-1] for token in known[part]] for pieces in cut]
     prompts = [head + known[pieces[-1]] for head, pieces in zip(heads, cut, strict=True)]
     return prompts, [head + end for head, end in zip(heads, ids[len(parts) :], strict=True)]
+
+
+def _apart(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]], joint: re.Pattern[str] | None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The ids of each prompt, and the same with those of its completion as a text of its own."""
+    prompts = _ids(tokenizer, [prompt for prompt, _ in texts])
+    answers = _ids(tokenizer, [answer for _, answer in texts])
+    return prompts, [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 _LOCAL = ("ByteLevel", "Split", "Digits", "Punctuation")
@@ -190,12 +226,45 @@ def _ended(
     examples: Sequence[Example],
     texts: Sequence[tuple[str, str]],
     encoded: Future[tuple[list[list[int]], list[list[int]]]],
-    end: int,
-) -> Iterator[tuple[Example, tuple[int, ...], int]]:
+    borders: Borders,
+    policy: ChatPolicy,
+) -> Iterator[tuple[Example, Ids, int]]:
     for example, pair, prompt, whole in zip(examples, texts, *encoded.result(), strict=True):
         if whole[: len(prompt)] != prompt:
             raise DataError(_moved(tokenizer, example, pair, prompt, whole))
-        yield example, (*whole, end), len(prompt)
+        answer = tuple(whole[len(prompt) :])
+        if example.prompt is None:
+            read = borders.start
+            end = borders.end if borders.text_end is None else (borders.text_end,)
+        else:
+            read, end = _framed(tokenizer, prompt, borders, policy), borders.end
+            answer = (borders.start if policy.apart else ()) + answer
+        yield example, (*read, *answer, *end), len(read)
+
+
+def _framed(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], borders: Borders, policy: ChatPolicy) -> Ids:
+    """A prompt with what the tokenizer adds, unless it is there already: an encoder reads all of it; before an answer
+    that continues the prompt only its beginning stands, and none where a chat template writes the whole.
+    """
+    ids, start, finish = tuple(prompt), borders.start, borders.finish
+    if not policy.apart and tokenizer.chat_template is not None:
+        return ids
+    ids = ids if ids[: len(start)] == start else start + ids
+    return ids + finish if policy.apart and ids[len(ids) - len(finish) :] != finish else ids
+
+
+def ended_once(tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING) -> Example:
+    """The example without the ends of turn that its answers may bring along: each is given one."""
+    if example.prompt is None:
+        return example
+    gold, *options = (without_end(tokenizer, answer, policy) for answer in (example.gold, *example.options))
+    history = tuple(
+        replace(turn, content=without_end(tokenizer, turn.content, policy)) if turn.role == "assistant" else turn
+        for turn in example.history
+    )
+    if (gold, tuple(options), history) == (example.gold, example.options, example.history):
+        return example
+    return replace(example, gold=gold, options=tuple(options), history=history)
 
 
 def example_turns(example: Example) -> tuple[Message, ...]:
@@ -203,36 +272,98 @@ def example_turns(example: Example) -> tuple[Message, ...]:
     return (*example.history, Message("user", example.prompt or ""))
 
 
-def example_texts(
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One token of a row.
+
+    Attributes:
+        id: its id.
+        text: what it stands for; a part of the row's text, or the token's own name where it was added to that.
+        start: where it begins in the prompt's text; ``None`` for what belongs to the answer or was added.
+        trained: it carries loss.
+    """
+
+    id: int
+    text: str
+    start: int | None
+    trained: bool
+
+
+def example_pieces(
     tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING
-) -> tuple[str, str]:
-    """The prompt and the completion of an example as text, as they are trained; the end of the turn is not part of it.
+) -> tuple[str, list[Piece]]:
+    """The text of an example's prompt, and its row token by token, as it is trained.
 
     Raises:
-        DataError: the example has an empty answer.
+        DataError: the example has nothing to train, or its prompt's tokens change when the answer follows.
         ThinkingPolicyError: it carries reasoning, but the policy is ``off``.
     """
-    return _texts(PromptRenderer(tokenizer, policy), example, None)
+    ((_, ids, cut),) = token_ids(tokenizer, [example], policy=policy)
+    prompt, answer = _texts(PromptRenderer(tokenizer, policy), example, None)
+    parts = [prompt, answer] if policy.apart else [prompt + answer]
+    pieces: list[Piece] = []
+    for index, part in enumerate(parts):
+        text = unmarked(part)
+        for token, (left, right) in _spans(tokenizer, part):
+            while ids[len(pieces)] != token:  # what the tokenizer adds
+                pieces.append(_named(tokenizer, ids, len(pieces), cut))
+            start = None if index or len(pieces) >= cut else left
+            pieces.append(Piece(token, text[left:right], start, len(pieces) >= cut))
+    pieces += [_named(tokenizer, ids, place, cut) for place in range(len(pieces), len(ids))]
+    return unmarked(prompt), pieces
+
+
+def _spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, tuple[int, int]]]:
+    if MARK in text:
+        return marked_pieces(tokenizer, text)
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
+
+
+def _named(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int, cut: int) -> Piece:
+    return Piece(ids[place], str(tokenizer.convert_ids_to_tokens(ids[place])), None, place >= cut)
+
+
+def lost_characters(tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING) -> str:
+    """The characters of an example that the tokenizer cannot write, each once: the model reads them as unknown."""
+    _, pieces = example_pieces(tokenizer, example, policy)
+    lost = (piece.text for piece in pieces if is_lost(tokenizer, piece))
+    return "".join(dict.fromkeys("".join(lost)))
+
+
+def is_lost(tokenizer: PreTrainedTokenizerBase, piece: Piece) -> bool:
+    """Whether the tokenizer cannot write what a token stands for."""
+    return piece.id == tokenizer.unk_token_id and piece.text != str(tokenizer.unk_token)
+
+
+def spelled_controls(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[str, ...]:
+    """The control tokens that an example's content spells, which is read as text."""
+    turns = [("text" if example.prompt is None else "assistant", example.gold)]
+    turns += [(turn.role, turn.content) for turn in example_turns(example)]
+    return spelled_tokens("\n".join(mark(tokenizer, content, role) for role, content in turns), tokenizer)
 
 
 def _texts(renderer: PromptRenderer, example: Example, think: bool | None) -> tuple[str, str]:
-    """Prompt and completion of an example as text; the end of the turn is not part of it."""
+    """Prompt and completion of an example as marked text; the end of the turn is not part of it."""
+    tokenizer = renderer.tokenizer
+    example = ended_once(tokenizer, example, renderer.policy)
     if not example.gold:
         raise DataError(f"example {example.id} has an empty answer, so nothing of it would be trained")
+    gold = mark(tokenizer, example.gold, "text" if example.prompt is None else "assistant")
     if example.prompt is None:
-        return "", example.gold
+        return "", gold
     reasoning = example.reasoning if think is None else None
     if reasoning and renderer.policy.thinking == "off":
         raise ThinkingPolicyError(
             f"example {example.id} carries reasoning, but thinking is off; set thinking: on or drop its reasoning"
         )
     prompt = _rendered(renderer, example, think=bool(think or reasoning))
-    return prompt, with_reasoning(prompt, reasoning, example.gold) if reasoning else example.gold
+    return prompt, with_reasoning(prompt, mark(tokenizer, reasoning, "assistant"), gold) if reasoning else gold
 
 
 def _rendered(renderer: PromptRenderer, example: Example, *, think: bool) -> str:
     if example.history:
-        return render_chat(renderer.tokenizer, example_turns(example), renderer.policy, think=think)
+        return marked_chat(renderer.tokenizer, example_turns(example), renderer.policy, think=think)
     return renderer.render(example.prompt or "", think=think)
 
 
@@ -267,7 +398,7 @@ def word_pieces(
         One tuple of surface pieces per example, for instance ``("straw", "berry")``; empty if the word is not there.
     """
     renderer = PromptRenderer(tokenizer, policy)
-    texts = [_rendered(renderer, example, think=think) for example in examples]
+    texts = [unmarked(_rendered(renderer, example, think=think)) for example in examples]
     offsets = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     pieces = []
     for example, text, spans in zip(examples, texts, offsets, strict=True):
@@ -279,7 +410,10 @@ def word_pieces(
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """The ids of each text; straight from the library where the tokenizer is one of its own."""
+    """The ids of each marked text; straight from the library where the tokenizer is one of its own."""
+    if any(MARK in text for text in texts):
+        plain = iter(_ids(tokenizer, [text for text in texts if MARK not in text]))
+        return [encode_marked(tokenizer, text) if MARK in text else next(plain) for text in texts]
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if isinstance(backend, Tokenizer) and backend.truncation is None and backend.padding is None:
         return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]

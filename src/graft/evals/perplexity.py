@@ -1,7 +1,7 @@
 """How well a model predicts plain text: perplexity per token and bits per byte, from one pass over every token.
 
-Every token of a text is predicted. The first one follows the token that begins a text (the tokenizer's beginning of
-text, or its end of text where it has none), and a text longer than the model reads is cut into windows that overlap by
+Every token of a text is predicted. The first one follows what begins a text: what the tokenizer puts there, as in
+training, or else its beginning or end of text. A text longer than the model reads is cut into windows that overlap by
 one token. Perplexity depends on how the tokenizer cuts; bits per byte do not, so only they compare different
 tokenizers.
 
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from graft.data.tokens import CHUNK
+from graft.data.borders import added_ids
+from graft.data.tokens import CHUNK, text_ids
 from graft.errors import DataError, ModelError
 from graft.models.forward import answer_hidden, head_of, padded_batch
 from graft.types import TokenRow
@@ -75,7 +76,7 @@ class Window:
 
 
 def first_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that the first one of a text follows: beginning of text, or else end of text.
+    """What the first token of a text follows where the tokenizer puts nothing there: beginning or else end of text.
 
     Raises:
         ModelError: the tokenizer has neither.
@@ -102,13 +103,13 @@ def windows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_len
     """
     if max_length < 2:
         raise DataError(f"max_length must be at least 2 to predict a token from another, but got {max_length}")
-    first, size = first_token(tokenizer), max_length - 1
+    first = added_ids(tokenizer)[0][-1:] or (first_token(tokenizer),)
+    size = max_length - 1
     for start in range(0, len(texts), CHUNK):
-        chunk = list(texts[start : start + CHUNK])
-        for offset, ids in enumerate(tokenizer(chunk, add_special_tokens=False)["input_ids"]):
+        for offset, ids in enumerate(text_ids(tokenizer, texts[start : start + CHUNK])):
             for begin in range(0, len(ids), size):
-                before = ids[begin - 1] if begin else first
-                yield Window(start + offset, TokenRow((before,), tuple(ids[begin : begin + size])))
+                before = (ids[begin - 1],) if begin else first
+                yield Window(start + offset, TokenRow(before, tuple(ids[begin : begin + size])))
 
 
 def measure_texts(

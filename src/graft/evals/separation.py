@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graft.data.chat import ChatPolicy, render_prompt, with_system
+from graft.data.chat import ChatPolicy, with_system
+from graft.data.tokens import prompt_ids
 from graft.errors import DataError
 from graft.models.backends.base import Backend, no_progress
 from graft.stats.intervals import Interval
@@ -67,8 +68,7 @@ def styled_replies(
     asked = []
     for prompt in prompts:
         turn = Message("user", token + prompt)
-        ids = tokenizer(render_prompt(tokenizer, turn.content, policy), add_special_tokens=False)["input_ids"]
-        asked.append(Prompt(with_system([turn], policy), tuple(ids)))
+        asked.append(Prompt(with_system([turn], policy), prompt_ids(tokenizer, [turn], policy)))
     return backend.generate(asked, sampling, on_done=on_done)
 
 

@@ -1,0 +1,99 @@
+"""Where a text begins and where an answer ends, as tokens: what the tokenizer adds, what the template writes, what stops.
+
+An answer ends with what the chat template writes after one (``<|end|>`` of Phi-3, ``<end_of_turn>`` of Gemma,
+``<|im_end|>`` of ChatML), whatever the tokenizer's own end of text is. White space that a template writes after that
+token is not part of it, because generation has stopped by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from graft.data.chat import NO_THINKING, REPLY, ChatPolicy, after_answer
+from graft.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """The tokens around texts and answers.
+
+    Attributes:
+        start: what the tokenizer puts before every text that no chat template renders.
+        finish: what it puts after every text; encoders read it.
+        after: what the chat template writes after an answer; empty without a template.
+        end: what is trained after an answer, the token that stops it last.
+        text_end: what is trained after a plain text; ``None`` where the tokenizer has no end of text.
+        stops: every token that is known to end an answer.
+    """
+
+    start: tuple[int, ...]
+    finish: tuple[int, ...]
+    after: str
+    end: tuple[int, ...]
+    text_end: int | None
+    stops: tuple[int, ...]
+
+
+def borders_of(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THINKING) -> Borders:
+    """Find out the borders of a tokenizer by using it and its template.
+
+    Raises:
+        DataError: no token could ever end an answer.
+    """
+    return _borders(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token), policy)
+
+
+@lru_cache(maxsize=16)
+def _borders(tokenizer: PreTrainedTokenizerBase, template: str, eos: str, policy: ChatPolicy) -> Borders:
+    start, finish = added_ids(tokenizer)
+    text_end = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+    known = tuple(dict.fromkeys((*(() if text_end is None else (text_end,)), *policy.stops)))
+    last, between = after_answer(tokenizer, policy) if tokenizer.chat_template is not None else ("", "")
+    end = _end(tokenizer, last, None) or _end(tokenizer, between, known) or known[:1]
+    if not end:
+        raise DataError(
+            f"the tokenizer of {tokenizer.name_or_path} has no eos_token, and its chat template writes no token after "
+            "an answer, so no answer could ever end; set eos_token in its tokenizer_config.json"
+        )
+    return Borders(start, finish, last or between, end, text_end, tuple(dict.fromkeys((end[-1], *known))))
+
+
+@lru_cache(maxsize=16)
+def added_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that a tokenizer puts before and after every text."""
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    full = list(tokenizer("a")["input_ids"])
+    place = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), None)
+    if place is None:
+        return (), ()
+    return tuple(full[:place]), tuple(full[place + len(bare) :])
+
+
+def without_end(tokenizer: PreTrainedTokenizerBase, answer: str, policy: ChatPolicy = NO_THINKING) -> str:
+    """An answer without the end of turn that it may bring along, so that it does not get a second one."""
+    for index in borders_of(tokenizer, policy).stops:
+        token = str(tokenizer.convert_ids_to_tokens(index))
+        if answer.rstrip().endswith(token):
+            return answer.rstrip().removesuffix(token)
+    return answer
+
+
+def _end(tokenizer: PreTrainedTokenizerBase, after: str, known: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The ids after an answer up to the first token of the tokenizer's own making; `known` narrows what that may be."""
+    alone = list(tokenizer(REPLY, add_special_tokens=False)["input_ids"])
+    joined = list(tokenizer(REPLY + after, add_special_tokens=False)["input_ids"])
+    if joined[: len(alone)] != alone:
+        return ()
+    own = {
+        index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if not token.content.isspace() and (known is None or index in known)
+    }
+    written = joined[len(alone) :]
+    place = next((place for place, index in enumerate(written) if index in own), None)
+    return () if place is None else tuple(written[: place + 1])
