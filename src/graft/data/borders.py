@@ -1,4 +1,4 @@
-"""Where a text begins and where an answer ends, as tokens: what the tokenizer adds, what the template writes, what stops.
+"""Where a text begins and where an answer ends, as tokens: what the tokenizer adds and what the template writes.
 
 An answer ends with what the chat template writes after one (``<|end|>`` of Phi-3, ``<end_of_turn>`` of Gemma,
 ``<|im_end|>`` of ChatML), whatever the tokenizer's own end of text is. White space that a template writes after that

@@ -295,12 +295,23 @@ def after_answer(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THI
     found = []
     for turns in ((asked, answered), (asked, answered, Message("user", "And then?"))):
         try:
-            text = _apply(tokenizer, with_system(turns, policy), policy, think=False, prompt=False)
-        except (ModelError, TypeError):
+            text = whole_chat(tokenizer, turns, policy)
+        except ModelError:  # a template of a single turn
             text = ""
         _, there, rest = text.rpartition(REPLY)
         found.append(rest.partition("And then?")[0] if there else "")
     return found[0], found[1]
+
+
+def whole_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], policy: ChatPolicy = NO_THINKING
+) -> str:
+    """A conversation with all its answers, as the chat template itself writes it.
+
+    Raises:
+        ModelError: there is no template, it fails, or leaves out a turn.
+    """
+    return unmarked(_apply(tokenizer, with_system(messages, policy), policy, think=False, prompt=False))
 
 
 def _apply(

@@ -65,10 +65,15 @@ def unmarked(text: str) -> str:
     return text.replace(MARK, "")
 
 
-def spelled_tokens(marked: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+def spelled_tokens(tokenizer: PreTrainedTokenizerBase, marked: str) -> tuple[str, ...]:
     """The control tokens that a marked text spells, each once."""
-    found = _control_tokens(tokenizer, str(tokenizer.chat_template), len(tokenizer), outside=True)
+    found = control_tokens(tokenizer) if MARK in marked else ()
     return tuple(token for token in found if f"{token[0]}{MARK}{token[1:]}" in marked)
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """What content may not write as a token: special tokens, and others that the template writes; the longest first."""
+    return _control_tokens(tokenizer, str(tokenizer.chat_template), len(tokenizer), outside=True)
 
 
 def encode_marked(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -86,7 +91,7 @@ def marked_pieces(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[i
     Raises:
         DataError: this tokenizer has no tokens for such a text.
     """
-    spelled = spelled_tokens(text, tokenizer)
+    spelled = spelled_tokens(tokenizer, text)
     stand = _stand(tokenizer, str(tokenizer.chat_template), len(tokenizer))
     if stand is None:
         raise DataError(_cannot(tokenizer, spelled))

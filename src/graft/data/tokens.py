@@ -62,7 +62,8 @@ def encode(
     """Tokenise examples, each prompt rendered by the chat template and each completion ended.
 
     Generation continues from the prompt's own ids, so a completion is what follows them when both are tokenised
-    together; for an encoder and a decoder each is a text of its own. An example longer than the limit is dropped whole: cutting it would cut the answer.
+    together; for an encoder and a decoder each is a text of its own. An example longer than the limit is dropped whole:
+    cutting it would cut the answer.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -340,7 +341,7 @@ def spelled_controls(tokenizer: PreTrainedTokenizerBase, example: Example) -> tu
     """The control tokens that an example's content spells, which is read as text."""
     turns = [("text" if example.prompt is None else "assistant", example.gold)]
     turns += [(turn.role, turn.content) for turn in example_turns(example)]
-    return spelled_tokens("\n".join(mark(tokenizer, content, role) for role, content in turns), tokenizer)
+    return spelled_tokens(tokenizer, "\n".join(mark(tokenizer, content, role) for role, content in turns))
 
 
 def _texts(renderer: PromptRenderer, example: Example, think: bool | None) -> tuple[str, str]:

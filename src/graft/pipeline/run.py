@@ -19,6 +19,7 @@ from graft.pipeline.judge.corpora import corpus_sentences
 from graft.pipeline.judge.separation import separation_table, write_separation
 from graft.pipeline.judge.summary import headline_metrics, plain_headline
 from graft.pipeline.outcome import Outcome, Table, now
+from graft.pipeline.prepare.boundary import run_date
 from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.preflight import preflight
 from graft.pipeline.prepare.record import continued, write_preparation, write_summary
@@ -120,7 +121,7 @@ def _stages(
     recipe = resolved.recipe
     validate(recipe, training=train)
     progress.stage("prepare")
-    lab = prepare(recipe)
+    lab = prepare(recipe, date=run_date(resume))
     if lab.audit is not None:
         lab.audit.require()
     looked = None

@@ -11,12 +11,14 @@ from graft.config.loading import load_recipe
 from graft.config.schema import Recipe
 from graft.data.chat import ChatPolicy, check_policy, opens_thinking, render_chat, with_system
 from graft.data.thinking import split_thinking
+from graft.data.tokens import prompt_ids
 from graft.errors import ConfigError, ModelError, choices
 from graft.models.backends.base import Backend
 from graft.models.sampling import from_section
 from graft.models.style import PRESETS
 from graft.pipeline.branches import Branch, branches
-from graft.pipeline.prepare.lab import chat_policy, recipe_tokenizer
+from graft.pipeline.prepare.boundary import run_date
+from graft.pipeline.prepare.lab import chat_policy, recipe_limits, recipe_tokenizer
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.thinking import thinking_sampling
 from graft.pipeline.run import find_run
@@ -73,7 +75,7 @@ class Partner:
         token = self.styles[self.style] if self.style else ""
         turns = [*self.turns, Message("user", token + text)]
         rendered = render_chat(self.tokenizer, turns, self.policy, think=self.think)
-        ids = tuple(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        ids = prompt_ids(self.tokenizer, turns, self.policy, think=self.think)
         for delta in self.backend.stream(Prompt(with_system(turns, self.policy), ids), self._fitting(len(ids))):
             if delta.completion is not None:
                 reply = split_thinking(delta.completion.text, opened=opens_thinking(rendered))
@@ -168,14 +170,13 @@ def _branch(recipe: Recipe, arm: str | None) -> Branch:
 
 
 def _partner(recipe: Recipe, name: str, run: RunDirectory | None = None, branch: Branch | None = None) -> Partner:
-    tokenizer, policy = recipe_tokenizer(recipe), chat_policy(recipe)
-    check_policy(tokenizer, policy)
-    model, context = None, None
+    tokenizer, limits = recipe_tokenizer(recipe), recipe_limits(recipe)
+    policy = chat_policy(recipe, tokenizer, limits, date=run_date(run) if run else None)
+    model = None
     if not is_remote(recipe):
         model = load_branch(run, recipe, branch) if run and branch else load_untouched(recipe)
-        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     think = recipe.thinking == "on"
     sampling = thinking_sampling(recipe) if think else from_section(recipe.sampling)
     backend = open_backend(recipe, tokenizer, model, thinking=think)
     styles = {style_name(token): token for token in recipe.style.tokens}
-    return Partner(name, backend, tokenizer, policy, think, sampling, context, styles=styles)
+    return Partner(name, backend, tokenizer, policy, think, sampling, limits.positions, styles=styles)

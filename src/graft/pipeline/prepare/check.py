@@ -77,6 +77,7 @@ def check(resolved: Resolved, *, progress: Progress, page: Path | None = None) -
     written = write_preflight(page or recipe.runs / "preflight.html", found.to_json(), title=name)
     found.require()
     lines = [f"run       {recipe.runs / name}", *_plan(lab)]
+    lines += [f"boundary  {line}" for line in found.boundary.lines()] if found.boundary is not None else []
     lines += estimate_lines(found.estimate) if found.estimate is not None else []
     tables = tuple(table for table in (survey_table(found), leak_table(found), task_table(found)) if table.rows)
     return CheckResult(tuple(lines), tuple(shown_first(found.shown, 1)), tables, written, found)

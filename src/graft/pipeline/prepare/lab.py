@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from graft import tasks
 from graft.config.schema import Recipe
-from graft.data.chat import ChatPolicy, check_policy
+from graft.data.borders import borders_of
+from graft.data.chat import ChatPolicy, check_policy, with_date
 from graft.data.sources import word_sets
 from graft.evals.baselines import baseline_records, baseline_scores
 from graft.evals.items import Items, prepare_items
+from graft.models.boundary import Limits, read_limits
 from graft.models.loading import load_tokenizer
 from graft.models.style import add_style_tokens
 from graft.pipeline.branches import branches, trained_tasks
@@ -47,6 +49,8 @@ class Lab:
         calibration: held-out items that only the temperature of label probabilities is fitted on.
         corpora: held-out texts, per task that is scored by its perplexity.
         audit: what the audit of the words found; ``None`` without word tasks.
+        policy: how every prompt of the run is rendered.
+        limits: what the model's files say of its borders.
     """
 
     recipe: Recipe
@@ -56,16 +60,13 @@ class Lab:
     calibration: tuple[Items, ...]
     corpora: tuple[Corpus, ...]
     audit: LeakAudit | None
+    policy: ChatPolicy
+    limits: Limits
 
     @property
     def words(self) -> WordSets | None:
         """Training and held-out words; ``None`` without word tasks."""
         return self.book.words
-
-    @property
-    def policy(self) -> ChatPolicy:
-        """How every prompt of the run is rendered."""
-        return chat_policy(self.recipe)
 
     @property
     def per_step(self) -> int:
@@ -94,16 +95,46 @@ class Lab:
         return next(items for items in self.items if items.task.card.name == task and items.split == split)
 
 
-def chat_policy(recipe: Recipe) -> ChatPolicy:
-    """What a recipe says about prompts."""
-    return ChatPolicy(recipe.thinking, recipe.model.system, recipe.model.template)
+def chat_policy(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, limits: Limits, *, date: str | None = None
+) -> ChatPolicy:
+    """How a recipe's prompts are rendered for its model.
+
+    Args:
+        recipe: thinking, system turn and plain template.
+        tokenizer: the model's tokenizer.
+        limits: what the model's files say.
+        date: the day of the run that is continued; today for ``None``.
+
+    Raises:
+        ModelError: the chat template fails, or writes something else each time.
+        ThinkingPolicyError: the model cannot think as the recipe says, or cannot but think.
+    """
+    section = recipe.model
+    policy = ChatPolicy(
+        recipe.thinking, section.system, section.template, date, limits.stops, apart=limits.kind == "seq2seq"
+    )
+    check_policy(tokenizer, policy)
+    return with_date(tokenizer, policy)
 
 
-def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: None) -> Lab:
+def recipe_limits(recipe: Recipe) -> Limits:
+    """What the model's files say of its borders; of a model behind a server nothing is known."""
+    return Limits() if is_remote(recipe) else read_limits(recipe.model.id, recipe.model.revision)
+
+
+def stop_ids(recipe: Recipe) -> tuple[int, ...]:
+    """Every id that ends an answer of the recipe's model."""
+    tokenizer, limits = recipe_tokenizer(recipe), recipe_limits(recipe)
+    return borders_of(tokenizer, chat_policy(recipe, tokenizer, limits)).stops
+
+
+def prepare(recipe: Recipe, *, date: str | None = None, on_task: Callable[[str], None] = lambda name: None) -> Lab:
     """Build what all branches share. Loads the tokenizer, never the model.
 
     Args:
         recipe: a validated recipe.
+        date: the day that the template of a run that is continued was told.
         on_task: called with each task's name before its items are made.
 
     Raises:
@@ -113,8 +144,8 @@ def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: Non
     """
     tokenizer = recipe_tokenizer(recipe)
     itemised = tokenizer if knows_tokens(recipe) else None
-    policy = chat_policy(recipe)
-    check_policy(tokenizer, policy)
+    limits = recipe_limits(recipe)
+    policy = chat_policy(recipe, tokenizer, limits, date=date)
     section = recipe.words
     words = _words(recipe, tokenizer)
     book = TaskBook(recipe, words)
@@ -137,7 +168,7 @@ def prepare(recipe: Recipe, *, on_task: Callable[[str], None] = lambda name: Non
         if spare and itemised is not None:
             calibration.append(prepare_items(itemised, task, CALIBRATION, spare, max_length=length, policy=policy))
     audit = None if words is None else _audit(recipe, tokenizer, words)
-    return Lab(recipe, tokenizer, book, tuple(items), tuple(calibration), tuple(corpora), audit)
+    return Lab(recipe, tokenizer, book, tuple(items), tuple(calibration), tuple(corpora), audit, policy, limits)
 
 
 def _held_out(task: Task, recipe: Recipe) -> tuple[list[Example], list[Example]]:

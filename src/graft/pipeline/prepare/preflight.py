@@ -13,8 +13,10 @@ from graft.data.leaks import LeakReport, find_leaks
 from graft.data.survey import ShownExample, Survey, show, survey
 from graft.errors import DataError
 from graft.evals.labels import encode_options, has_labels
+from graft.models.boundary import Certificate
 from graft.pipeline.branches import Branch, branches, trained_tasks
 from graft.pipeline.outcome import Table
+from graft.pipeline.prepare.boundary import certificate_json, certify, check_positions
 from graft.pipeline.prepare.estimate import Estimate, estimate, usable_steps
 from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.prepare.lab import Baselines, Lab, baselines, detectable, forecast, knows_tokens
@@ -36,6 +38,9 @@ SURVEYED_CHARACTERS = 1 << 24
 
 SHOWN_PER_TASK = 2
 
+MOST_LOST = 20
+"""Characters that a warning names."""
+
 SKEWED = 0.9
 """Share of one label from which the balance is worth a warning."""
 
@@ -53,6 +58,7 @@ class Preflight:
         estimate: what training will take; ``None`` when nothing is trained.
         warnings: what may spoil the result, though the recipe can run.
         max_leaked: largest share of leaked held-out items.
+        boundary: where texts begin and answers end; ``None`` behind a server whose tokenizer is unknown.
     """
 
     surveys: tuple[Survey, ...]
@@ -63,6 +69,7 @@ class Preflight:
     estimate: Estimate | None
     warnings: tuple[str, ...]
     max_leaked: float
+    boundary: Certificate | None
 
     def require(self) -> None:
         """Fail closed.
@@ -82,7 +89,8 @@ class Preflight:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as stored in ``preflight.json``."""
-        return {name: value for name, value in asdict(self).items() if name != "baselines"}
+        stored = {name: value for name, value in asdict(self).items() if name != "baselines"}
+        return {**stored, "boundary": certificate_json(self.boundary)}
 
 
 def preflight(lab: Lab, progress: Progress) -> Preflight:
@@ -94,8 +102,10 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
 
     Raises:
         ConfigError: the optimizer or the schedule cannot be built, or the learning rate never reaches its peak.
-        DataError: an example has nothing to train, two labels cannot be told apart, or a source cannot be used.
+        DataError: an example has nothing to train, is longer than the model reads, two labels cannot be told apart, or
+            a source cannot be used.
     """
+    boundary = certify(lab)
     _check_labels(lab)
     known = baselines(lab)
     trained = next((branch for branch in branches(lab.recipe) if branch.seed is not None), None)
@@ -109,6 +119,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         surveys.append(_survey(lab, task, part, examples))
         bar.advance(1)
     bar.finish()
+    check_positions(lab, surveys)
     if trained is not None:
         rehearse_training(lab, trained, usable_steps(lab, surveys))
     shown = [
@@ -126,6 +137,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         estimate=estimate(lab, surveys),
         warnings=tuple(_warnings(lab, surveys, leaks)),
         max_leaked=lab.recipe.check.max_leaked,
+        boundary=boundary,
     )
 
 
@@ -269,6 +281,16 @@ def _oddities(one: Survey, max_length: int, *, plain: bool) -> Iterator[str]:
         yield f"{where}: {one.repeated:,} of {one.examples:,} examples repeat another"
     if one.empty:
         yield f"{where}: {one.empty:,} prompts are empty"
+    if one.lossy:
+        yield (
+            f"{where}: {one.lossy:,} of {one.examples:,} rows hold characters that the tokenizer cannot write "
+            f"({' '.join(one.lost[:MOST_LOST])}); the model reads each as unknown"
+        )
+    if one.spelling:
+        yield (
+            f"{where}: {one.spelling:,} of {one.examples:,} rows spell control tokens "
+            f"({', '.join(one.spelled)}); they are read as plain text"
+        )
     most = max(one.labels.values(), default=0)
     if len(one.labels) > 1 and most > SKEWED * one.examples:
         yield f"{where}: {most / one.examples:.0%} of the examples have the label {next(iter(one.labels))}"

@@ -13,6 +13,7 @@ from graft.config.writing import to_yaml
 from graft.errors import ConfigError
 from graft.models.hardware import accelerator
 from graft.pipeline.places import baselines_path
+from graft.pipeline.prepare.boundary import certificate_json
 from graft.pipeline.prepare.lab import Lab, audit_record, detectable
 from graft.pipeline.prepare.preflight import Preflight
 from graft.pipeline.prepare.taskbook import labels
@@ -52,7 +53,7 @@ def write_preparation(
                 recipe_hash=hashlib.sha256(resolved.recipe.model_dump_json().encode()).hexdigest(),
                 seeds=resolved.recipe.study.seeds,
                 data_hashes=_data_hashes(lab),
-                extra={"accelerator": accelerator()},
+                extra={"accelerator": accelerator(), "boundary": certificate_json(looked.boundary)},
             ),
         )
         write_summary(directory, resolved.recipe, "prepared", {})

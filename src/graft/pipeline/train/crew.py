@@ -71,6 +71,7 @@ def follow() -> None:
     Raises:
         PeerError: another process failed.
     """
+    from graft.pipeline.prepare.boundary import run_date
     from graft.pipeline.prepare.lab import prepare
     from graft.pipeline.train.branch import help_train
 
@@ -80,8 +81,9 @@ def follow() -> None:
         with processes.failing_together():
             lab = None
             for order in processes.orders():
-                if lab is None or order.recipe != lab.recipe:
-                    lab = prepare(order.recipe)
+                date = run_date(None if order.run is None else RunDirectory(order.run))
+                if lab is None or order.recipe != lab.recipe or (date and date != lab.policy.date):
+                    lab = prepare(order.recipe, date=date)
                 if order.branch is not None:
                     help_train(RunDirectory(order.run), lab, order.branch)
     finally:

@@ -76,11 +76,16 @@ def _parts(lab: Lab, branch: Branch) -> dict[str, Any]:
     }
 
 
-def _pieces(ids: Sequence[int], length: int) -> Iterator[tuple[Sequence[int], int]]:
-    """A text as rows, each beginning with the last token of the one before, so that every token but the first of the
-    text is trained once.
+def _pieces(ids: Sequence[int], length: int, cut: int) -> Iterator[tuple[Sequence[int], int]]:
+    """A text as rows, each beginning with the last token of the one before, so that every token is trained once, but
+    for the first of a text that nothing precedes.
+
+    Args:
+        ids: what the tokenizer puts before a text, the text and its end.
+        length: longest row.
+        cut: how many of the ids stand before the text.
     """
-    yield ids[:length], 0
+    yield ids[:length], cut
     for start in range(length - 1, len(ids) - 1, length - 1):
         yield ids[start : start + length], 1
 
@@ -98,7 +103,7 @@ def _write(lab: Lab, branch: Branch, writer: TableWriter, on_rows: Callable[[int
             if len(ids) <= length:
                 writer.append(ids, cut)
             elif example.prompt is None:  # plain text has no answer to lose
-                for piece, read in islice(_pieces(ids, length), most - writer.rows):
+                for piece, read in islice(_pieces(ids, length, cut), most - writer.rows):
                     writer.append(piece, read)
             else:
                 dropped += 1

@@ -27,9 +27,11 @@ def save_trained_model(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: Path
 ) -> None:
     """Save what was trained: weights, an adapter, or an adapter with the rows of the control tokens."""
-    if not recipe.style.tokens:
-        model.save_pretrained(folder)
-        return
-    from graft.models.style import save_styled
+    if recipe.style.tokens:
+        from graft.models.style import save_styled
 
-    save_styled(model, tokenizer, recipe.style.tokens, folder)
+        save_styled(model, tokenizer, recipe.style.tokens, folder)
+    else:
+        model.save_pretrained(folder)
+    if model.generation_config is not None:  # an adapter is saved without it, but not without an end
+        model.generation_config.save_pretrained(folder)

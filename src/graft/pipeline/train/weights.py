@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.config.schema import Recipe
-from graft.data.chat import pin_thinking_off
+from graft.data.chat import pin_date, pin_thinking_off
 from graft.errors import RunError
 from graft.models.adapters import add_lora, load_adapter
+from graft.models.boundary import stop_at
 from graft.models.devices import pick_device
 from graft.models.fp8 import check_fp8, to_fp8
 from graft.models.loading import computes_bfloat16, load_model
 from graft.models.style import load_styled
 from graft.pipeline.branches import Branch
 from graft.pipeline.places import final_folder
-from graft.pipeline.prepare.lab import Lab
+from graft.pipeline.prepare.lab import Lab, stop_ids
 from graft.pipeline.train.style import with_style_rows
 from graft.runs.directory import RunDirectory
 from graft.runs.files import is_committed
@@ -54,7 +55,7 @@ def _load(recipe: Recipe, seed: int, folder: Path | None = None) -> PreTrainedMo
     section = recipe.model
     if section.precision == "fp8":
         check_fp8(pick_device(section.device))
-    return load_model(
+    model = load_model(
         str(folder) if folder else section.id,
         revision=None if folder else section.revision,
         init="weights" if folder else section.init,
@@ -66,6 +67,7 @@ def _load(recipe: Recipe, seed: int, folder: Path | None = None) -> PreTrainedMo
         trust_remote_code=section.trust_remote_code,
         allow_pickle=section.allow_pickle,
     )
+    return stop_at(model, stop_ids(recipe))
 
 
 def untrained_model(recipe: Recipe, branch: Branch) -> PreTrainedModel:
@@ -103,6 +105,7 @@ def _untrained_by_unsloth(recipe: Recipe, seed: int) -> PreTrainedModel:
         full=full,
         quantize=section.quantize,
     )
+    stop_at(model, stop_ids(recipe))
     if full:
         return model
     return unsloth_engine.add_lora(
@@ -124,10 +127,13 @@ def trains_in_bfloat16(recipe: Recipe, model: PreTrainedModel) -> bool:
 
 
 def save_tokenizer(lab: Lab, folder: Path) -> None:
-    """Save the tokenizer beside a trained model, with thinking fixed to off in its template when the run had it off."""
+    """Save the tokenizer beside a trained model; its template writes what it wrote in the run: the day of the run, and
+    no thinking when the run had it off.
+    """
     template = lab.tokenizer.chat_template
     if lab.policy.thinking == "off":
         pin_thinking_off(lab.tokenizer)
+    pin_date(lab.tokenizer, lab.policy.date)
     try:
         lab.tokenizer.save_pretrained(folder)
     finally:

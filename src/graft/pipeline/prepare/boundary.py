@@ -1,0 +1,149 @@
+"""The boundary certificate of a run: each border is tried with the very functions that training and scoring use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from graft.data.borders import Borders, borders_of
+from graft.data.chat import PROBE, REPLY, whole_chat
+from graft.data.controls import control_tokens
+from graft.data.survey import Survey
+from graft.data.tokens import example_turns, prompt_ids, text_ids, token_ids
+from graft.errors import DataError
+from graft.models.boundary import Certificate
+from graft.pipeline.branches import branches
+from graft.pipeline.prepare.lab import Lab, knows_tokens
+from graft.pipeline.prepare.thinking import used_sampling, ways
+from graft.runs.directory import RunDirectory
+from graft.runs.files import read_json
+from graft.types import Example, Message
+
+TRIAL = Example("boundary/trial", "boundary", PROBE, REPLY)
+
+
+def certify(lab: Lab) -> Certificate | None:
+    """Try the borders of a run's model, without its weights; ``None`` behind a server whose tokenizer is unknown.
+
+    Raises:
+        DataError: the tokens of a prompt change when the answer follows.
+    """
+    if not knows_tokens(lab.recipe):
+        return None
+    tokenizer, borders = lab.tokenizer, borders_of(lab.tokenizer, lab.policy)
+    ((_, ids, cut),) = token_ids(tokenizer, [TRIAL], policy=lab.policy)
+    literal, stuck = _tried(lab, borders)
+    names = tokenizer.convert_ids_to_tokens
+    return Certificate(
+        start=tuple(names(list(borders.start))),
+        opening=tuple(names(list(ids[: max(1, len(borders.start))]))),
+        template=tokenizer.chat_template is not None,
+        after=borders.after,
+        end=tuple(names(list(borders.end))),
+        end_ids=borders.end,
+        text_end=None if borders.text_end is None else str(names(borders.text_end)),
+        stop_ids=borders.stops,
+        stops=tuple(names(list(borders.stops))),
+        named=lab.limits.stops,
+        row=(cut, len(ids) - cut),
+        same=_as_template(lab, ids),
+        literal=literal,
+        stuck=stuck,
+        date=lab.policy.date,
+        positions=lab.limits.positions,
+    )
+
+
+def _as_template(lab: Lab, ids: Sequence[int]) -> bool:
+    """Whether a row is the conversation as the template writes it, but for white space at its end."""
+    if lab.tokenizer.chat_template is None:
+        return False
+    turns = (*example_turns(TRIAL), Message("assistant", REPLY))
+    text = whole_chat(lab.tokenizer, turns, lab.policy)
+    whole = lab.tokenizer(text, add_special_tokens=False)["input_ids"]
+    rest = str(lab.tokenizer.decode(whole[len(ids) :]))
+    return list(ids) == whole[: len(ids)] and not rest.strip()
+
+
+def _tried(lab: Lab, borders: Borders) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The control tokens that begin or end a turn or a text, by whether content that spells one stays text."""
+    tokenizer, template = lab.tokenizer, str(lab.tokenizer.chat_template)
+    plain = prompt_ids(tokenizer, [Message("user", PROBE)], lab.policy)
+    literal: list[str] = []
+    stuck: list[str] = []
+    for token in sorted(control_tokens(tokenizer)):
+        index = int(tokenizer.convert_tokens_to_ids(token))
+        if token not in template and index not in (*borders.stops, *borders.start):
+            continue
+        try:
+            ids = prompt_ids(tokenizer, [Message("user", f"{PROBE} a{token}b")], lab.policy)
+            stays = ids.count(index) == plain.count(index)
+        except DataError:
+            stays = False
+        (literal if stays else stuck).append(token)
+    return tuple(literal), tuple(stuck)
+
+
+def check_positions(lab: Lab, surveys: Sequence[Survey]) -> None:
+    """Refuse rows and replies that are longer than the model can read.
+
+    Raises:
+        DataError: naming the length, the limit and the settings to change.
+    """
+    limit, length = lab.limits.positions, lab.recipe.data.max_length
+    if limit is None or not knows_tokens(lab.recipe):
+        return
+    apart = lab.policy.apart
+    for one in surveys:
+        part = "training" if one.part == "train" else "held-out"
+        longest = one.longest_prompt if apart else min(one.longest, length)
+        if longest > limit:
+            what = "prompt" if apart else "row"
+            raise DataError(
+                f"the longest {part} {what} of {one.task} has {longest:,} tokens, but the model has {limit:,} "
+                f"positions; set data.max_length to {limit} at most, and longer rows are left out"
+            )
+    for corpus in lab.corpora:
+        longest = max(map(len, text_ids(lab.tokenizer, corpus.texts)), default=0) + 1
+        if min(longest, length) > limit:
+            raise DataError(
+                f"the longest text of {corpus.task} has {longest:,} tokens and data.max_length is {length:,}, but the "
+                f"model has {limit:,} positions; set data.max_length to {limit} at most, and texts are cut there"
+            )
+    for split, prompts in _answered(lab, surveys):
+        longest = 0 if apart else max(prompts, default=0)
+        for thinks in {thinks for branch in branches(lab.recipe) for _, thinks in ways(lab.recipe, branch)}:
+            written = used_sampling(lab.recipe, thinks=thinks).max_new_tokens
+            if longest + written > limit:
+                setting = "eval.thinking_max_new_tokens" if thinks else "sampling.max_new_tokens"
+                raise DataError(
+                    f"the longest prompt of {split} has {longest:,} tokens and {setting} is {written:,}, but the model "
+                    f"has {limit:,} positions for both; lower {setting} or data.max_length"
+                )
+
+
+def _answered(lab: Lab, surveys: Sequence[Survey]) -> list[tuple[str, list[int]]]:
+    """The lengths of the prompts that are answered, by where they come from."""
+    found = [(items.task.card.name, [len(row.prompt) for row in items.rows]) for items in lab.items]
+    if lab.recipe.mode == "grpo" or "format" in lab.recipe.study.arms:
+        found += [(f"the training rows of {one.task}", [one.longest_prompt]) for one in surveys if one.part == "train"]
+    return found
+
+
+def stored_certificate(run: RunDirectory) -> dict[str, Any]:
+    """The certificate that a run keeps; empty where it has none."""
+    if not run.provenance.is_file():
+        return {}
+    found: dict[str, Any] = read_json(run.provenance).get("extra", {}).get("boundary") or {}
+    return found
+
+
+def run_date(run: RunDirectory | None) -> str | None:
+    """The day that the template of a run was told; ``None`` where it writes none, or before it is known."""
+    return None if run is None else stored_certificate(run).get("date")
+
+
+def certificate_json(found: Certificate | None) -> dict[str, Any] | None:
+    """A certificate as it is stored, with its own words."""
+    return None if found is None else {**asdict(found), "lines": list(found.lines())}
