@@ -76,6 +76,15 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     return _control_tokens(tokenizer, str(tokenizer.chat_template), len(tokenizer), outside=True)
 
 
+def unknown_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """What stands for characters that the tokenizer cannot write; ``None`` where it can write all.
+
+    Tokenizers of bytes name one too, which then has another office.
+    """
+    others = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    return None if tokenizer.unk_token in (None, *others) else str(tokenizer.unk_token)
+
+
 def encode_marked(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of a marked text: control tokens where they are written, plain text where they are spelled.
 
@@ -128,7 +137,7 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase, template: str, size: int
 
     ``<unk>`` begins and ends nothing, and corpora spell it on purpose.
     """
-    unknown = tokenizer.unk_token if tokenizer.unk_token not in (tokenizer.bos_token, tokenizer.eos_token) else None
+    unknown = unknown_token(tokenizer)
     found = [
         token.content
         for token in tokenizer.added_tokens_decoder.values()

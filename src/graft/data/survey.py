@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from graft.data.chat import NO_THINKING, ChatPolicy
+from graft.data.controls import unknown_token
 from graft.data.leaks import duplicates
 from graft.data.tokens import example_pieces, is_lost, lost_characters, spelled_controls, token_ids
 from graft.types import Example
@@ -106,12 +107,13 @@ def survey(
         DataError: an example has nothing to train, or its prompt's tokens change when the answer follows.
     """
     lengths, trained, longest_prompt = [], 0, 0
+    unknown = unknown_token(tokenizer)
     lost: list[str] = []
     for example, ids, cut in token_ids(tokenizer, examples, policy=policy):
         lengths.append(len(ids))
         trained += len(ids) - (cut if example.prompt is not None else 1)
         longest_prompt = max(longest_prompt, cut if len(ids) <= max_length else 0)
-        if tokenizer.unk_token_id in ids and (found := lost_characters(tokenizer, example, policy)):
+        if unknown and tokenizer.unk_token_id in ids and (found := lost_characters(tokenizer, example, policy)):
             lost.append(found)
     spelled = [tokens for example in examples if (tokens := spelled_controls(tokenizer, example))]
     counts, edges = np.histogram(lengths, bins=min(BINS, max(1, max(lengths) - min(lengths) + 1)))

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from graft.data.borders import Borders, borders_of, without_end
 from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, marked_chat, with_reasoning
-from graft.data.controls import MARK, encode_marked, mark, marked_pieces, spelled_tokens, unmarked
+from graft.data.controls import MARK, encode_marked, mark, marked_pieces, spelled_tokens, unknown_token, unmarked
 from graft.errors import DataError, ThinkingPolicyError
 from graft.types import Example, Message, TokenRow
 
@@ -334,7 +334,8 @@ def lost_characters(tokenizer: PreTrainedTokenizerBase, example: Example, policy
 
 def is_lost(tokenizer: PreTrainedTokenizerBase, piece: Piece) -> bool:
     """Whether the tokenizer cannot write what a token stands for."""
-    return piece.id == tokenizer.unk_token_id and piece.text != str(tokenizer.unk_token)
+    unknown = unknown_token(tokenizer)
+    return unknown is not None and piece.id == tokenizer.unk_token_id and piece.text != unknown
 
 
 def spelled_controls(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[str, ...]:
