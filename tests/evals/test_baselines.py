@@ -7,8 +7,8 @@ import pytest
 
 from graft import tasks
 from graft.evals.baselines import SHORTCUT, baseline_answers, baseline_records
-from graft.evals.metric import metric_shares
 from graft.tasks.dataset import Row
+from graft.tasks.metric import metric_shares
 from graft.tasks.words.pool import WordSets, package_words
 
 WORDS = WordSets(tuple(package_words("train")[:4000]), tuple(package_words("eval")[:1500]))

@@ -15,7 +15,8 @@ import pytest
 from graft.config.loading import Resolved, load_recipe
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError, GraftError
-from graft.pipeline.judge.conclude import read_records, task_scores
+from graft.pipeline.judge.conclude import read_records
+from graft.pipeline.judge.scores import task_scores
 from graft.pipeline.outcome import Outcome
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import evaluate, report, run, train
@@ -69,7 +70,7 @@ def test_no_held_out_word_is_trained(finished: Outcome) -> None:
 
 def test_all_arms_are_scored_on_the_same_items(finished: Outcome) -> None:
     recipe = load_recipe(finished.run.recipe).recipe
-    scores = task_scores(read_records(finished.run, recipe), "position")
+    scores = task_scores(finished.run, read_records(finished.run, recipe), "position", "strict")
     assert set(scores.arms) == {"trained", "format", "shuffled", "direct", "prompted"}
     assert scores.base is not None and scores.base.shape == (60,)
     assert all(rows.shape == (1, 60) for rows in scores.arms.values())

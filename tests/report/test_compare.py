@@ -8,6 +8,8 @@ from run_builder import RunBuilder
 
 from graft.errors import ConfigError, RunError
 from graft.report.compare import compare
+from graft.runs.files import write_json
+from graft.runs.samples import write_samples
 
 
 def exact(folder: Path, task: str) -> float:
@@ -109,3 +111,21 @@ def test_fewer_than_two_runs_or_one_run_twice_is_refused(build: RunBuilder) -> N
         compare([run, run])
     with pytest.raises(RunError, match="nowhere"):
         compare([run, run.parent / "nowhere"])
+
+
+def test_runs_are_compared_by_the_metric_of_the_task(tmp_path: Path) -> None:
+    golds = ["neutral"] * 60 + ["good"] * 30 + ["bad"] * 10
+    for name, said in (("lazy", ["neutral"] * 100), ("able", golds)):
+        rows = [
+            {"id": f"t{n}", "split": "eval", "word": f"t{n}", "gold": gold, "answer": call, "right": gold == call,
+             "options": ["bad", "good", "neutral"], "details": {}}
+            for n, (gold, call) in enumerate(zip(golds, said, strict=True))
+        ]  # fmt: skip
+        for seed in (0, 1):
+            write_samples(tmp_path / name / "samples" / f"trained-seed{seed}.tweets.jsonl", rows)
+        write_json(tmp_path / name / "forecast.json", {"tasks": {"tweets": {"metric": "macro_f1"}}})
+    found = compare([tmp_path / "lazy", tmp_path / "able"])
+    lazy, able = found.accuracies
+    assert lazy.accuracy == pytest.approx(120 / 160 / 3)  # neutral 2·60/(60 + 100), the others 0
+    assert able.change.estimate == pytest.approx(1 - 120 / 160 / 3)
+    assert found.rows[-1][0] == "tweets (macro-F1)"

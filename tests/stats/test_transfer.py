@@ -118,7 +118,7 @@ def test_a_failed_leak_audit_makes_everything_invalid() -> None:
 def test_a_trained_task_that_did_not_improve_makes_the_study_invalid() -> None:
     found = study(scores("count", {"trained": 0.56, "format": 0.5}), trained=scores("spelling", {"trained": 0.50}))
     assert found.verdict is Verdict.INVALID and found.trained is not None and not found.trained.passed
-    assert "did not improve over the base: spelling changed by" in found.reasons[0]
+    assert "was not learned: spelling changed by" in found.reasons[0]
 
 
 def test_trained_scores_without_a_base_make_the_study_invalid() -> None:
@@ -233,7 +233,7 @@ GOOD = scores("count", {"trained": 0.5, "format": 0.5}, n=50)
         ([GOOD], {"margin": 0.0}, "margin=0.0"),
         ([GOOD], {"alpha": 1.0}, "alpha=1.0"),
         ([TaskScores("count", WORDS, np.ones(3), {})], {}, r"arm 'base' must have shape \(seeds, 2000\)"),
-        ([TaskScores("count", WORDS[:2], np.array([1.5, 1]), {})], {}, "from 0"),
+        ([TaskScores("count", WORDS[:2], np.array([np.nan, 1]), {})], {}, "finite scores, but 1 are not"),
         ([TaskScores("count", WORDS[:2], None, {"base": np.ones((1, 2))})], {}, "must not be called 'base'"),
     ],
 )
@@ -346,13 +346,13 @@ def with_more(target: TaskScores, **more: object) -> TaskScores:
 
 def test_a_gain_that_a_trivial_answer_reaches_too_is_a_floor() -> None:
     target = scores("count", {"trained": 0.60, "format": 0.50})
-    assert study(with_more(target, baselines={"always_1": 0.55})).targets[0].verdict is Verdict.TRANSFER
-    found = study(with_more(target, baselines={"always_1": 0.59, "word_length": 0.1})).targets[0]
+    assert study(with_more(target, rivals={"always_1": np.full(N, 0.55)})).targets[0].verdict is Verdict.TRANSFER
+    found = study(with_more(target, rivals={"always_1": np.full(N, 0.59), "word_length": np.zeros(N)})).targets[0]
     assert found.verdict is Verdict.FLOOR and "'always 1' (59.0%)" in found.reason
 
 
 def test_a_null_at_the_floor_or_the_ceiling_is_not_called_no_transfer() -> None:
-    low = with_more(scores("count", {"trained": 0.50, "format": 0.50}), baselines={"always_1": 0.55})
+    low = with_more(scores("count", {"trained": 0.50, "format": 0.50}), rivals={"always_1": np.full(N, 0.55)})
     assert study(low).targets[0].verdict is Verdict.FLOOR
     order = np.arange(N)
     arms = {arm: np.tile(order < 0.995 * N, (5, 1)) for arm in ("trained", "format")}

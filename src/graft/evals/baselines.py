@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from graft.evals.metric import BY_CLASS, metric_shares
 from graft.stats.shortcut import encode_features, shortcut_calls
 from graft.tasks.base import Task
+from graft.tasks.metric import BY_CLASS, metric_shares
 from graft.types import Example
 
 SHORTCUT = "learned shortcut"

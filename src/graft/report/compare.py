@@ -12,14 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graft.errors import ConfigError
-from graft.report.load import EVAL, folder_of, list_samples, read_recipe, read_replies
+from graft.report.load import EVAL, folder_of, list_samples, read_recipe
 from graft.report.numbers import DASH, p_value, percent, points_with_interval
+from graft.report.tables import ACCURACY
 from graft.runs.directory import RunDirectory
+from graft.runs.files import read_json
+from graft.runs.samples import read_samples
 from graft.stats.arms import TRAINED
 from graft.stats.between import RunChange, RunScores, run_change
 from graft.stats.intervals import NAN, Interval, undefined
 from graft.stats.multiplicity import holm
 from graft.stats.plain import to_json
+from graft.tasks.metric import metric_shares, metric_title
 
 _UNSET = "(not set)"
 
@@ -31,7 +35,7 @@ class Accuracy:
     Attributes:
         run: the run's name.
         task: task name.
-        accuracy: mean exact match over seeds and held-out items, in [0, 1]; NaN when not scored.
+        accuracy: the task's metric, mean over seeds; NaN when not scored.
         seeds: seeds of the trained arm.
         n: held-out items.
         paired: the change is over the same items; False when the runs hold different ones.
@@ -77,12 +81,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Exact matches of the trained arm on one task: ids and words of N items, and an (S, N) table by seed."""
+    """What the trained arm's items add to the metric of one task: ids and words of N items, an (S, N) table by seed."""
 
     ids: tuple[str, ...]
     words: NDArray[Any]
     seeds: tuple[int, ...]
-    exact: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    metric: str
 
 
 def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
@@ -114,7 +119,9 @@ def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
     rows = [(key, *values) for key, values in settings.items()]
     for start in range(0, len(accuracies), len(names)):
         own = accuracies[start : start + len(names)]
-        rows.append((own[0].task, *(_cell(accuracy, index == 0) for index, accuracy in enumerate(own))))
+        metric = next((found[own[0].task].metric for found in scores if own[0].task in found), ACCURACY)
+        title = own[0].task if metric == ACCURACY else f"{own[0].task} ({metric})"
+        rows.append((title, *(_cell(accuracy, index == 0) for index, accuracy in enumerate(own))))
     return Comparison(("", *names), tuple(rows), _notes(names[0], accuracies), settings, accuracies)
 
 
@@ -139,33 +146,42 @@ def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
 
 def _read_scores(folder: Path) -> dict[str, _Scores]:
     """Scores of the trained arm by task; a seed that was scored on other items than the first is left out."""
-    tables: dict[str, dict[int, dict[str, bool]]] = {}
-    words: dict[str, dict[str, str]] = {}
+    metrics = _metrics(folder)
+    tables: dict[str, dict[int, dict[str, Mapping[str, Any]]]] = {}
     for file in list_samples(folder):
         if file.arm == TRAINED:
-            kept = [reply for reply in read_replies(file.path) if reply.split == EVAL]
-            tables.setdefault(file.task, {})[file.seed or 0] = {reply.id: reply.right for reply in kept}
-            words.setdefault(file.task, {}).update({reply.id: reply.word or reply.id for reply in kept})
+            kept: dict[str, Mapping[str, Any]] = {
+                row["id"]: row for row in read_samples(file.path) if row["split"] == EVAL
+            }
+            tables.setdefault(file.task, {})[file.seed or 0] = kept
     found = {}
     for task, by_seed in tables.items():
-        ids = sorted(next(iter(by_seed.values())))
-        kept_seeds = [seed for seed, exact in by_seed.items() if sorted(exact) == ids]
-        table = np.array([[by_seed[seed][item] for item in ids] for seed in kept_seeds], dtype=np.float64)
-        labels = np.array([words[task][item] for item in ids])
-        found[task] = _Scores(tuple(ids), labels, tuple(kept_seeds), table)
+        metric, first = metrics.get(task, ACCURACY), next(iter(by_seed.values()))
+        ids = sorted(first)
+        kept_seeds = [seed for seed, rows in by_seed.items() if sorted(rows) == ids]
+        shares = [metric_shares(metric, [by_seed[seed][item] for item in ids]) for seed in kept_seeds]
+        words = np.array([first[item].get("word") or item for item in ids])
+        found[task] = _Scores(tuple(ids), words, tuple(kept_seeds), np.stack(shares), metric_title(metric))
     return found
+
+
+def _metrics(folder: Path) -> dict[str, str]:
+    """The metric of every task's card, as far as the run stored it."""
+    path = folder / "forecast.json"
+    known = read_json(path)["tasks"] if path.is_file() else {}
+    return {task: str(facts["metric"]) for task, facts in known.items() if "metric" in facts}
 
 
 def _accuracy(name: str, task: str, own: _Scores | None, first: _Scores | None, *, first_run: bool) -> Accuracy:
     """One run on one task; its p is not adjusted yet."""
     if own is None or not own.ids:
         return Accuracy(name, task, math.nan, (), 0, False, undefined("the trained arm was not scored on this task"))
-    accuracy, n = float(own.exact.mean()), len(own.ids)
+    accuracy, n = float(own.shares.mean()), len(own.ids)
     if first_run or first is None or not first.ids:
         reason = "this is the first run" if first_run else "the first run was not scored on this task"
         return Accuracy(name, task, accuracy, own.seeds, n, False, undefined(reason, n=n))
     paired = own.ids == first.ids
-    found: RunChange = run_change(*(RunScores(s.exact, s.words) for s in (first, own)), paired=paired)
+    found: RunChange = run_change(*(RunScores(s.shares, s.words) for s in (first, own)), paired=paired)
     return Accuracy(name, task, accuracy, own.seeds, n, paired, found.interval, found.p, found.one_seed)
 
 
@@ -180,7 +196,7 @@ def _cell(accuracy: Accuracy, first: bool) -> str:
 
 def _notes(first: str, accuracies: Sequence[Accuracy]) -> tuple[str, ...]:
     notes = [
-        "Accuracy: exact match of the trained arm on held-out items, mean over seeds. "
+        "Accuracy of the trained arm on held-out items, or the metric that is named, mean over seeds. "
         f"In brackets: change to {first} in points, with its 95% interval over words and seeds, and p after Holm over "
         "all changes shown."
     ]

@@ -354,7 +354,7 @@ def _seen_chart(files: RunFiles) -> Chart:
     for task in files.tasks:
         arms = sorted({row.arm for row in files.rows(task, SEEN)}, key=arm_order)
         values = {
-            arm: {name: [row.right for row in of_arm(files.rows(task, split), arm)] for split, name in names.items()}
+            arm: {name: [row.score for row in of_arm(files.rows(task, split), arm)] for split, name in names.items()}
             for arm in arms
         }
         if values:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.report import measures, sampling, separation, tables
+from graft.report import asides, measures, sampling, separation, tables
 from graft.report.explain import GLOSSARY, arm_meaning, arm_order, arm_title
 from graft.report.figures import Chart, draw_charts
 from graft.report.items import OUTCOMES, browse
@@ -69,6 +69,10 @@ def render(files: RunFiles, charts: Sequence[Chart], labels: Sequence[LabelSecti
         seen=measures.seen_table(files),
         seeds=measures.seeds_table(files),
         strata=measures.strata_tables(files),
+        learned=asides.learned_table(files),
+        leaks=asides.leaks_table(files),
+        asides=asides.asides_table(files),
+        links=asides.links_table(files),
         items=browse(files),
         outcomes=OUTCOMES,
         arms=[(arm_title(arm), arm_meaning(arm)) for arm in _arms(files)],
@@ -92,12 +96,13 @@ def headline(files: RunFiles) -> str:
     if not files.tasks:
         return "This run holds no scores yet."
     task = files.tasks[0]
-    means = {arm: tables.mean(row.right for row in tables.of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED)}
+    means = {arm: tables.mean(row.score for row in tables.of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED)}
     if any(math.isnan(value) for value in means.values()):
         return f"Scores of {task} without a comparison; no study was made."
+    metric = tables.metric_of(files, task)
     return (
-        f"Accuracy on {task} went from {percent(means[BASE])} to {percent(means[TRAINED])} on held-out items; "
-        "no study was made, so nothing is claimed about other tasks."
+        f"{metric[:1].upper()}{metric[1:]} on {task} went from {percent(means[BASE])} to {percent(means[TRAINED])} on "
+        "held-out items; no study was made, so nothing is claimed about other tasks."
     )
 
 

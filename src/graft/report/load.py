@@ -6,6 +6,7 @@ names the file and the line.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +22,11 @@ from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, read_jsonl
 from graft.runs.metrics import read_metrics
 from graft.runs.samples import SLASH
+from graft.stats.asides import Aside
 from graft.stats.intervals import Interval
 from graft.stats.label_study import LabelStudy
 from graft.stats.learned import TrainedCheck
+from graft.stats.links import Link
 from graft.stats.study import StratumRow, Study
 from graft.types import Sampling
 
@@ -67,7 +70,9 @@ class ResultRow:
         task: task name.
         split: ``eval`` (held-out words) or ``seen`` (training words).
         n: items.
-        right: the primary score: exact match, the right label, or the scorer's verdict, by the kind of task.
+        right: share of right items: exact match, the right label, or the scorer's verdict, by the kind of task.
+        metric: what `score` is, for people.
+        score: the task's own metric; what is right where a run did not store it.
         exact: one-pass greedy exact match including the end of turn.
         strict, lenient, parsed: the scorer's verdicts on the generated replies.
         agreement: share of items of which ``exact`` and the generated reply say the same, checked on a sample of those
@@ -97,6 +102,8 @@ class ResultRow:
     thinking: ThinkingFacts | None = None
     sampling: Sampling | None = None
     exact_from: str = "one pass"
+    metric: str = "accuracy"
+    score: float = NAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,10 @@ class Conclusion:
     study: Study | None = None
     learned: tuple[TrainedCheck, ...] = ()
     strata: tuple[StratumRow, ...] = ()
+    asides: tuple[Aside, ...] = ()
+    links: tuple[Link, ...] = ()
+    leaks: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +396,10 @@ def _read_shown(files: Sequence[SamplesFile]) -> dict[str, dict[str, tuple[Reply
 def _read_results(path: Path) -> Results:
     """The seed has a field of its own, so it is taken off the arm's label (``trained-seed0``)."""
     results = decode(Results, _read_object(path), str(path))
-    rows = tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in results.rows)
+    rows = tuple(
+        replace(row, arm=_SEED.sub("", row.arm), score=row.right if math.isnan(row.score) else row.score)
+        for row in results.rows
+    )
     texts = tuple(replace(row, arm=_SEED.sub("", row.arm)) for row in results.corpora.rows)
     return Results(rows, results.baselines, Corpora(texts, results.corpora.changes))
 

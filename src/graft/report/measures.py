@@ -174,7 +174,7 @@ def seen_table(files: RunFiles) -> Table | None:
     rows = []
     for task in files.tasks:
         for arm in sorted({row.arm for row in files.rows(task, SEEN)}, key=arm_order):
-            values = [mean(row.right for row in of_arm(files.rows(task, split), arm)) for split in (EVAL, SEEN)]
+            values = [mean(row.score for row in of_arm(files.rows(task, split), arm)) for split in (EVAL, SEEN)]
             cells = [percent_cell(value, "not scored on these words") for value in values]
             gap = values[1] - values[0]
             rows.append(

@@ -21,9 +21,12 @@ from graft.report.numbers import (
 )
 from graft.runs.directory import RunDirectory
 from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast
-from graft.stats.intervals import Interval, wilson
+from graft.stats.intervals import Interval, undefined, wilson
 from graft.stats.learned import TrainedCheck
 from graft.stats.study import TargetVerdict
+
+ACCURACY = "accuracy"
+"""The metric that goes without saying: the share of right items."""
 
 NO_STUDY = "no verdict was computed for this run"
 
@@ -142,14 +145,26 @@ def main_table(files: RunFiles) -> Table:
     rows = []
     for task in files.tasks:
         judged = judged_task(files, task)
-        rows.append(_judged_row(judged) if judged else _measured_row(files, task))
+        cells = _judged_row(judged) if judged else _measured_row(files, task)
+        rows.append((Cell(task_title(files, task), kind="head"), *cells))
     kind = (
         "with 95% intervals"
         if files.study or files.conclusion.learned
         else "without intervals, since nothing is compared"
     )
-    caption = f"Accuracy by task on held-out items, and changes in points {kind}"
+    caption = f"Accuracy by task on held-out items, or the metric that is named, and changes in points {kind}"
     return Table("results", caption, columns, tuple(rows))
+
+
+def metric_of(files: RunFiles, task: str) -> str:
+    """The metric of a task's scores."""
+    return next((row.metric for row in files.rows(task)), ACCURACY)
+
+
+def task_title(files: RunFiles, task: str) -> str:
+    """A task with its metric, where that is no accuracy."""
+    metric = metric_of(files, task)
+    return task if metric == ACCURACY else f"{task} ({metric})"
 
 
 def judged_task(files: RunFiles, task: str) -> TrainedCheck | TargetVerdict | None:
@@ -170,7 +185,7 @@ def find_contrast(judged: TrainedCheck | TargetVerdict, after: str, before: str)
 
 def _judged_row(judged: TrainedCheck | TargetVerdict) -> tuple[Cell, ...]:
     accuracy = {arm.arm: arm.accuracy for arm in judged.arms}
-    cells = [Cell(judged.task, kind="head")]
+    cells = []
     for arm in (BASE, TRAINED, FORMAT):
         shown = accuracy.get(arm)
         cells.append(percent_cell(shown.estimate, shown.reason) if shown else _not_run(arm))
@@ -178,18 +193,17 @@ def _judged_row(judged: TrainedCheck | TargetVerdict) -> tuple[Cell, ...]:
     if isinstance(judged, TargetVerdict):
         cells.append(Cell(p_value(judged.claim_p_adjusted), judged.reason))
         return (*cells, Cell(judged.verdict.value, judged.reason, "verdict"))
-    word = "learned" if judged.passed else "not learned"
     return (
         *cells,
         Cell(DASH, "the trained task is no part of the claim: it only shows whether training worked"),
-        Cell(word, judged.headline, "verdict"),
+        Cell(judged.word.value, judged.headline, "verdict"),
     )
 
 
 def _measured_row(files: RunFiles, task: str) -> tuple[Cell, ...]:
     """A row without a study: what was measured, without intervals of change."""
-    means = {arm: mean(row.right for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, FORMAT)}
-    cells = [Cell(task, kind="head")]
+    means = {arm: mean(row.score for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, FORMAT)}
+    cells = []
     for arm, value in means.items():
         cells.append(percent_cell(value, f"the arm '{arm}' was not scored"))
     for before in (BASE, FORMAT):
@@ -217,8 +231,8 @@ def arms_table(files: RunFiles) -> Table:
         trivial = sorted(files.results.baselines.get(task, {}).items(), key=lambda pair: -pair[1])
         text = ", ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in trivial)
         cells.append(Cell(text, kind="text") if text else Cell(DASH, "no trivial answer is defined for this task"))
-    caption = "Accuracy of every arm with 95% intervals (mean over seeds), and what trivial answers would score"
-    return Table("arms", caption, ("Arm", *tasks), (*rows, tuple(cells)))
+    caption = "Score of every arm with 95% intervals (mean over seeds), and what answers without the skill would score"
+    return Table("arms", caption, ("Arm", *(task_title(files, task) for task in tasks)), (*rows, tuple(cells)))
 
 
 def task_arms(files: RunFiles, task: str) -> tuple[ArmAccuracy, ...]:
@@ -230,8 +244,8 @@ def task_arms(files: RunFiles, task: str) -> tuple[ArmAccuracy, ...]:
     found = []
     for arm in sorted({row.arm for row in rows}, key=arm_order):
         own = of_arm(rows, arm)
-        seeds = tuple(_wilson(row.right, row.n) for row in own)
-        found.append(ArmAccuracy(arm, _wilson(mean(row.right for row in own), own[0].n), seeds))
+        seeds = tuple(_interval(row.score, row) for row in own)
+        found.append(ArmAccuracy(arm, _interval(mean(row.score for row in own), own[0]), seeds))
     return tuple(found)
 
 
@@ -298,8 +312,11 @@ def mean(values: Iterable[float]) -> float:
     return sum(defined) / len(defined) if defined else NAN
 
 
-def _wilson(share: float, n: int) -> Interval:
-    return Interval(NAN, NAN, NAN, 0.95, n, "not measured") if math.isnan(share) else wilson(share * n, n)
+def _interval(share: float, row: ResultRow) -> Interval:
+    """Wilson's interval of a share of right items; another metric needs the items themselves."""
+    if math.isnan(share) or row.metric != ACCURACY:
+        return undefined("not measured" if math.isnan(share) else NO_STUDY, n=row.n, estimate=share)
+    return wilson(share * row.n, row.n)
 
 
 def percent_cell(share: float, reason: str) -> Cell:
@@ -309,8 +326,6 @@ def percent_cell(share: float, reason: str) -> Cell:
 
 def _contrast_cell(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Cell:
     contrast = find_contrast(judged, after, before)
-    if contrast is None and isinstance(judged, TrainedCheck):
-        return Cell(DASH, "the trained task is compared with the base only")
     if contrast is None:
         return Cell(DASH, f"'{after}' or '{before}' was not scored on this task")
     return Cell(points_with_interval(contrast.change.estimate, contrast.change.interval), contrast.change.reason)

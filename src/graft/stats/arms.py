@@ -28,14 +28,17 @@ class TaskScores:
     Attributes:
         task: the task's name as a reader knows it.
         clusters: (N,) label of each item's resampling unit, for word tasks the word.
-        base: (N,) the untouched model's outcome, bool or a share in [0, 1]; None when it was not scored.
+        base: (N,) the untouched model's outcome; None when it was not scored.
         arms: (S, N) outcomes by arm name, one row per seed: ``trained``, ``format`` and optionally ``shuffled``,
             ``self``, ``direct``, ``prompted``. Arms may have different numbers of seeds.
         strict: (S, N) strict scores by arm name, ``base`` among them; empty where the outcome is strict itself.
         parsed: (S, N) whether an answer could be read off the reply, by arm name, ``base`` among them; may be empty.
-        baselines: accuracy of each trivial answer on these items, by its name.
         disagreement: share of items on which the one-pass and the generated verdict disagree; NaN when not measured.
         pool: words that could be scored at most; None when that is unknown.
+        metric: what the mean of an arm's outcomes is, for people.
+        rivals: (N,) outcomes of answers that need no skill, by the name of their rule.
+
+    An outcome is right or wrong, or a number whose mean is the metric (see `graft.stats.shares`).
     """
 
     task: str
@@ -44,9 +47,10 @@ class TaskScores:
     arms: Mapping[str, NDArray[Any]]
     strict: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     parsed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    baselines: Mapping[str, float] = field(default_factory=dict)
     disagreement: float = NAN
     pool: int | None = None
+    metric: str = "accuracy"
+    rivals: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from graft.errors import DataError
 from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast, TaskScores
 from graft.stats.equivalence import tost
-from graft.stats.intervals import NAN, wilson
+from graft.stats.intervals import NAN, Interval, undefined, wilson
 from graft.stats.paired import Frame, McNemar, arm_change, mcnemar_exact, undefined_change, whole_step
 from graft.stats.resampling import encode_clusters
 from graft.stats.spread import Arm, SeedVariance, Spread, combine, exact_reach, measure_arm, word_variance
@@ -57,14 +57,16 @@ def scored_rows(task: str, n: int, given: Mapping[str, NDArray[Any]]) -> dict[st
     """Every arm that was scored as (S, N) floats; arms without a seed are left out.
 
     Raises:
-        DataError: if an arm's items are not ``n``, or a score lies outside [0, 1].
+        DataError: if an arm's items are not ``n``, or a score is no finite number.
     """
     found = {name: np.atleast_2d(np.asarray(values, dtype=np.float64)) for name, values in given.items()}
     for name, rows in found.items():
         if rows.ndim != 2 or rows.shape[1] != n:
             raise DataError(f"{task}: arm '{name}' must have shape (seeds, {n}), but got {rows.shape}")
-        if not ((rows >= 0) & (rows <= 1)).all():
-            raise DataError(f"{task}: arm '{name}' must hold scores from 0 (wrong) to 1 (right)")
+        if not np.isfinite(rows).all():
+            raise DataError(
+                f"{task}: arm '{name}' must hold finite scores, but {int((~np.isfinite(rows)).sum())} are not"
+            )
     return {name: rows for name, rows in found.items() if len(rows)}
 
 
@@ -72,7 +74,7 @@ def outcome_rows(scores: TaskScores) -> dict[str, NDArray[np.float64]]:
     """The outcome of every arm as (S, N) floats, base first.
 
     Raises:
-        DataError: if shapes disagree, a score lies outside [0, 1], or an arm is called ``base``.
+        DataError: if shapes disagree, a score is no finite number, or an arm is called ``base``.
     """
     if BASE in scores.arms:
         raise DataError(f"{scores.task}: an arm must not be called 'base'; pass those scores as TaskScores.base")
@@ -107,13 +109,27 @@ def missing_arms(sample: Sample, arms: Sequence[str]) -> list[str]:
 
 
 def accuracies(sample: Sample) -> tuple[ArmAccuracy, ...]:
-    """Accuracy of every arm, base first, with Wilson intervals on N items."""
+    """Score of every arm, base first, with intervals on N items: Wilson's for right and wrong, else over words."""
     n = sample.n_items
     found = []
     for arm, rows in sample.rows.items():
-        per_seed = tuple(wilson(float(row.sum()), n) for row in rows)
-        found.append(ArmAccuracy(arm, wilson(float(rows.sum()) / len(rows), n), per_seed))
+        if whole_step(rows) is None:
+            per_seed = tuple(_mean_interval(row[None], sample) for row in rows)
+            found.append(ArmAccuracy(arm, _mean_interval(rows, sample), per_seed))
+        else:
+            per_seed = tuple(wilson(float(row.sum()), n) for row in rows)
+            found.append(ArmAccuracy(arm, wilson(float(rows.sum()) / len(rows), n), per_seed))
     return tuple(found)
+
+
+def _mean_interval(rows: NDArray[np.float64], sample: Sample, level: float = 0.95) -> Interval:
+    """A mean over seeds with the interval that its spread over words gives."""
+    mean = float(rows.mean())
+    if sample.n_clusters < 2:
+        return undefined("one word only: its spread cannot be seen", n=sample.n_items, level=level, estimate=mean)
+    word = word_variance((measure_arm(rows, sample.codes, sample.n_clusters),), sample.n_items)
+    half = combine([], word, sample.n_clusters).half(level)
+    return Interval(mean, mean - half, mean + half, level, sample.n_items)
 
 
 def contrast_spread(sample: Sample, after: str, before: str, variances: Variances) -> Spread:

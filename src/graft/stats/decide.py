@@ -128,9 +128,9 @@ def _accuracy(found: Evidence, arm: str) -> ArmAccuracy:
 
 def _reaches_trivial(found: Evidence, arm: str) -> str:
     """Why an arm is not shown to do better than a trivial answer; empty when it is, or none is known."""
-    if not found.scores.baselines:
+    if not found.scores.rivals:
         return ""
-    name, share = max(found.scores.baselines.items(), key=lambda pair: pair[1])
+    name, share = max(((name, float(rows.mean())) for name, rows in found.scores.rivals.items()), key=lambda p: p[1])
     accuracy = _accuracy(found, arm).accuracy
     if accuracy.low > share:
         return ""

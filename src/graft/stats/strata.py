@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,8 +51,13 @@ def by_stratum(scores: TaskScores, strata: Mapping[str, NDArray[Any]]) -> tuple[
         for level in np.unique(given):
             chosen = given == level
             found.append(_row(scores.task, name, str(level), rows, clusters, chosen))
-    adjusted = benjamini_hochberg([row.p for row in found])
-    return tuple(replace(row, p_adjusted=float(p)) for row, p in zip(found, adjusted, strict=True))
+    return adjust_together(found)
+
+
+def adjust_together(rows: Sequence[StratumRow]) -> tuple[StratumRow, ...]:
+    """The same rows with p adjusted by Benjamini–Hochberg over all of them, whatever tasks they are of."""
+    adjusted = benjamini_hochberg([row.p for row in rows])
+    return tuple(replace(row, p_adjusted=float(p)) for row, p in zip(rows, adjusted, strict=True))
 
 
 def _row(

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from graft.config.schema import Recipe
 from graft.evals.scoring import summarise
 from graft.evals.thinking import summarise_thinking
 from graft.pipeline.branches import Branch, branches, target_tasks, trained_tasks
+from graft.pipeline.judge.asides import further_measures, leak_shares, links, thinking_changes
 from graft.pipeline.judge.corpora import corpora_results, is_corpus_file
 from graft.pipeline.judge.labels import write_labels
+from graft.pipeline.judge.scores import Records, strata, task_facts, task_metric, task_scores
 from graft.pipeline.places import calibration_path, samples_path
 from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
 from graft.runs.samples import read_samples
 from graft.stats.arms import TaskScores
+from graft.stats.asides import Aside
 from graft.stats.learned import TrainedCheck, check_trained
 from graft.stats.plain import to_json
-from graft.stats.strata import by_stratum
+from graft.stats.strata import adjust_together, by_stratum
 from graft.stats.study import StratumRow, Study
 from graft.stats.transfer import judge
+from graft.tasks.metric import mean_score, metric_title
 
 PERCENT = 100.0
-Records = Mapping[Branch, Mapping[str, Sequence[Mapping[str, Any]]]]
+ACCURACY = "accuracy"
+"""What strata are broken down by: a metric over classes means something else in every part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def write_results(run: RunDirectory, recipe: Recipe, items: Records) -> dict[str
         recipe: the run's.
         items: what `read_records` gave.
     """
-    rows = []
+    rows, facts = [], task_facts(run)
     for branch, thinks in (way for done in items for way in ways(recipe, done)):
         for task in item_tasks(run, recipe):
             records = items[branch][task] if branch in items else read_samples(samples_path(run, branch, task))
@@ -90,7 +91,9 @@ def write_results(run: RunDirectory, recipe: Recipe, items: Records) -> dict[str
                     sampling = used_sampling(recipe, thinks=thinks)
                     means = summarise_thinking(chosen, sampling) if thinks else summarise(chosen)
                     head = {"arm": branch.label, "seed": branch.seed, "task": task, "split": split}
-                    rows.append({**head, "sampling": asdict(sampling), **means})
+                    metric = task_metric(facts, task)
+                    score = {"metric": metric_title(metric), "score": mean_score(metric, chosen)}
+                    rows.append({**head, "sampling": asdict(sampling), **means, **score})
     fitted = {branch: _calibration(run, recipe, branch) for branch in items}
     write_labels(run, items, fitted, resamples=recipe.study.resamples)
     results = {"rows": rows, "baselines": _baselines(run), "corpora": corpora_results(run, recipe)}
@@ -99,7 +102,7 @@ def write_results(run: RunDirectory, recipe: Recipe, items: Records) -> dict[str
 
 
 def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdict:
-    """Write ``verdict.json``: the study's conclusion, what was learned of each trained task, and the strata.
+    """Write ``verdict.json``: the study's conclusion, what was learned of each trained task, and what stands beside.
 
     Args:
         run: where it is written.
@@ -112,15 +115,45 @@ def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdic
     """
     study: Study | None = None
     learned: tuple[TrainedCheck, ...] = ()
-    strata: list[StratumRow] = []
+    beside: dict[str, Any] = {"notes": _missing_branches(run, recipe)}
     if {"base", "trained"} <= {branch.arm for branch in records}:
-        scores = {task: task_scores(records, task) for task in item_tasks(run, recipe)}
+        facts = task_facts(run)
+        metrics = {task: task_metric(facts, task) for task in item_tasks(run, recipe)}
+        scores = {task: task_scores(run, records, task, metric) for task, metric in metrics.items()}
         study = _study(run, recipe, scores)
         learned = _learned(recipe, scores)
-        for task in scores:
-            strata += by_stratum(scores[task], _strata(records, task))
-    write_json(run.verdict, {"study": to_json(study), "learned": to_json(learned), "strata": to_json(strata)})
+        beside |= _beside(run, recipe, records, metrics)
+        beside["links"] = links(scores, trained_tasks(recipe), records)
+    write_json(run.verdict, {"study": to_json(study), "learned": to_json(learned), **to_json(beside)})
     return Verdict(study, learned)
+
+
+def _beside(run: RunDirectory, recipe: Recipe, records: Records, metrics: Mapping[str, str]) -> dict[str, Any]:
+    """What carries no claim: strata, further measures, thinking beside none, and leaks."""
+    found: list[StratumRow] = []
+    asides: list[Aside] = []
+    thought = _thinking_records(run, recipe, records)
+    for task, metric in metrics.items():
+        found += by_stratum(task_scores(run, records, task, ACCURACY), strata(records, task))
+        asides += further_measures(records, task, metric)
+        asides += thinking_changes(records, thought, task, metric)
+    return {"strata": adjust_together(found), "asides": asides, "leaks": leak_shares(run, tuple(metrics))}
+
+
+def _thinking_records(run: RunDirectory, recipe: Recipe, records: Records) -> Records:
+    """Records of the replies with thinking, by the branch that also answered without; none unless both were asked."""
+    return {
+        branch: {task: read_samples(samples_path(run, way, task)) for task in item_tasks(run, recipe)}
+        for branch in records
+        for way, _ in ways(recipe, branch)
+        if way.thinking
+    }
+
+
+def _missing_branches(run: RunDirectory, recipe: Recipe) -> list[str]:
+    """What the recipe asks for and was not scored, in one sentence."""
+    missing = [branch.label for branch in branches(recipe) if not run.is_done(f"score-{branch.label}")]
+    return [f"Not scored, and left out of everything: {', '.join(missing)}."] if missing else []
 
 
 def _study(run: RunDirectory, recipe: Recipe, scores: Mapping[str, TaskScores]) -> Study | None:
@@ -151,46 +184,6 @@ def _rules(recipe: Recipe) -> dict[str, Any]:
     return {"margin": study.margin / PERCENT, "alpha": study.alpha}
 
 
-def task_scores(records: Records, task: str) -> TaskScores:
-    """One task's held-out item scores under every arm, aligned by item.
-
-    The score is that of the task's kind, exact match for words; the prompted arm, whose answer follows a spelling, is
-    scored leniently.
-    """
-    first = _judged(records, task)
-    order = [record["id"] for record in first]
-    by_arm: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
-    for branch, by_task in records.items():
-        if branch.arm == "direct" and branch.target != task:
-            continue
-        field = "lenient" if branch.arm == "prompted" else "right"
-        found = {record["id"]: record[field] for record in _held_out(by_task[task])}
-        by_arm[branch.arm].append(np.array([found[name] for name in order], dtype=bool))
-    base = by_arm.pop("base", [None])[0]
-    clusters = np.array([record["word"] for record in first])
-    return TaskScores(task, clusters, base, {arm: np.stack(rows) for arm, rows in by_arm.items()})
-
-
-def _held_out(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [record for record in records if record["split"] == "eval"]
-
-
-def _judged(records: Records, task: str) -> list[Mapping[str, Any]]:
-    """The held-out items whose score is defined under every arm, as the first arm has them."""
-    unknown = {record["id"] for by_task in records.values() for record in by_task[task] if "undefined" in record}
-    return [record for record in _held_out(next(iter(records.values()))[task]) if record["id"] not in unknown]
-
-
-def _strata(records: Records, task: str) -> dict[str, NDArray[Any]]:
-    """Each declared stratum's level for each held-out item, as text."""
-    held_out = _judged(records, task)
-    names = [name for name in held_out[0]["strata"] if name != "pieces"] if held_out else []
-    levels = {name: np.array([str(record["strata"].get(name)) for record in held_out]) for name in names}
-    return {name: values for name, values in levels.items() if len(set(values)) > 1}
-
-
 def _baselines(run: RunDirectory) -> dict[str, dict[str, float]]:
     """Accuracy of the trivial answers on the very items that are scored; they were known before any training."""
-    path = run.path / "forecast.json"
-    known = read_json(path)["tasks"] if path.is_file() else {}
-    return {task: facts["baselines"] for task, facts in known.items() if "baselines" in facts}
+    return {task: facts["baselines"] for task, facts in task_facts(run).items() if "baselines" in facts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ def metric_shares(metric: str, records: Sequence[Record]) -> Shares:
         (N,) numbers whose mean is the metric: each item's own value, or its share (see `graft.stats.shares`).
     """
     if metric in BY_CLASS:
-        labels = list(dict.fromkeys(option for record in records for option in record["options"]))
+        asked = (option for record in records for option in (*record.get("options", ()), record["gold"]))
+        labels = list(dict.fromkeys(asked))
         gold = [labels.index(record["gold"]) for record in records]
         return BY_CLASS[metric](gold, [_call(record, labels) for record in records], len(labels))
     if metric == "f1" and all("true_positives" in record["details"] for record in records):
@@ -47,6 +49,12 @@ def metric_shares(metric: str, records: Sequence[Record]) -> Shares:
     if metric == "f1":
         return np.array([record["details"]["f1"] for record in records], dtype=np.float64)
     return np.array([record["right"] for record in records], dtype=np.float64)
+
+
+def mean_score(metric: str, records: Sequence[Record]) -> float:
+    """The metric of scored items; those whose score is undefined are left out, and NaN is the metric of none."""
+    shares = metric_shares(metric, [record for record in records if "undefined" not in record])
+    return float(shares.mean()) if len(shares) else math.nan
 
 
 def _call(record: Record, labels: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graft.evals.metric import metric_shares, metric_title
+from graft.tasks.metric import metric_shares, metric_title
 
 LABELS = ("bad", "good", "neutral")
 
