@@ -24,6 +24,7 @@ def test_macro_f1_of_one_class_said_always_is_far_below_its_accuracy() -> None:
 def test_the_likeliest_label_counts_before_the_one_in_the_reply() -> None:
     records = [said("good", "bad", label_choice="good"), said("bad", None, label_choice="bad")]
     assert metric_shares("macro_f1", records).mean() == 1.0
+    assert metric_shares("macro_f1", records, outcome="lenient").mean() == 0.0
     assert metric_shares("macro_f1", [said("good", "good"), said("bad", None)]).mean() == 0.5
 
 
@@ -41,4 +42,6 @@ def test_f1_of_counted_finds_is_over_all_items_together() -> None:
 
 def test_any_other_metric_is_the_share_that_is_right() -> None:
     assert metric_shares("strict", [{"right": True}, {"right": False}]).mean() == 0.5
+    letters = [{"right": False, "constrained": 0.75}, {"right": False, "constrained": 0.25}]
+    assert metric_shares("strict", letters, outcome="constrained").tolist() == [0.75, 0.25]
     assert (metric_title("strict"), metric_title("macro_f1")) == ("accuracy", "macro-F1")
