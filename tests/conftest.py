@@ -76,6 +76,7 @@ def small_recipe(toy_folder: Path) -> Callable[..., Resolved]:
             "eval.seen_items": 20,
             "sampling.max_new_tokens": 6,
             "study.resamples": 1000,
+            "study.seeds": [0],
             "runs": str(runs),
         }
         settings |= {key.replace("__", "."): value for key, value in overrides.items()}

@@ -185,16 +185,21 @@ class RemoteSection(Section):
 Arm = Literal["base", "trained", "format", "shuffled", "swapped", "direct", "prompted"]
 
 
+CLAIMING: tuple[Arm, ...] = ("base", "trained", "format")
+"""The arms without which no transfer can be claimed."""
+
+
 class StudySection(Section):
     """The experiment around the training: arms, seeds and the decision rule."""
 
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("base", "trained", "format")
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = CLAIMING
     """`base` untouched; `trained` on `data.train`; `format` the same prompts, answered by the base itself; `shuffled`
     another word's letters or another row's answer; `swapped` with the first and last control token
     exchanged; `direct` on each target task itself (the ceiling); `prompted` base told to spell first."""
 
-    seeds: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0,)
-    """Training seeds of every trained arm; fewer than 5 is labelled exploratory."""
+    seeds: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+    """Training seeds of every trained arm; fewer than 5 are labelled exploratory, and one gives no verdict. Studies
+    without all of base, trained and format, which claim nothing, have one seed unless told otherwise."""
 
     margin: Annotated[float, Field(gt=0.0, le=50.0)] = 2.0
     """Smallest change that matters, in percentage points: the margin of the equivalence test."""
@@ -283,11 +288,15 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _compare_what_pretraining_has(cls, values: Any) -> Any:
-        study = values.get("study", {}) if isinstance(values, dict) and values.get("mode") == "pretrain" else None
-        if not isinstance(study, dict) or "arms" in study:
+    def _compare_what_the_mode_has(cls, values: Any) -> Any:
+        study = values.get("study", {}) if isinstance(values, dict) else None
+        if not isinstance(study, dict):
             return values
-        return {**values, "study": {**study, "arms": ("base", "trained")}}
+        arms = {} if values.get("mode") != "pretrain" or "arms" in study else {"arms": ("base", "trained")}
+        named = arms.get("arms", study.get("arms", CLAIMING))
+        claims = not isinstance(named, list | tuple) or set(CLAIMING) <= {str(arm) for arm in named}
+        seeds = {} if claims or "seeds" in study else {"seeds": (0,)}
+        return {**values, "study": {**study, **arms, **seeds}} if arms or seeds else values
 
     @model_validator(mode="after")
     def _only_adapters_beside_fp8(self) -> Recipe:

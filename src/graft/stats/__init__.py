@@ -13,7 +13,7 @@ from graft.stats.learned import TrainedCheck
 from graft.stats.multiplicity import benjamini_hochberg, holm
 from graft.stats.paired import Change, McNemar, mcnemar_exact, paired_change
 from graft.stats.plain import to_json
-from graft.stats.power import mcnemar_sample_size, minimum_detectable_effect
+from graft.stats.power import mcnemar_sample_size, smallest_detectable
 from graft.stats.strata import by_stratum
 from graft.stats.study import StratumRow, Study, TargetVerdict, Verdict
 from graft.stats.transfer import judge
@@ -41,8 +41,8 @@ __all__ = [
     "judge",
     "mcnemar_exact",
     "mcnemar_sample_size",
-    "minimum_detectable_effect",
     "paired_change",
+    "smallest_detectable",
     "to_json",
     "tost",
     "wilson",

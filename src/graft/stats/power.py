@@ -1,14 +1,17 @@
-"""How many items a paired comparison needs, and how small a change a given number can show."""
+"""How small a change a study can show: the whole rule simulated before anything is trained, and McNemar's formula."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from scipy.optimize import brentq
-from scipy.special import ndtri
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from graft.errors import DataError
 from graft.stats.intervals import NAN
+from graft.stats.spread import exact_reach
 
 UNKNOWN_DISCORDANCE = 0.20
 """Share of items assumed to change sides while no run has shown it: an assumption, not a measurement. More discordance
@@ -17,6 +20,152 @@ needs more items, so replace it by the share seen in a pilot as soon as there is
 SEED_CORRELATION = 0.5
 """Assumed correlation, between two seeds, of an item's change. At 1 more seeds add nothing, at 0 they count as new
 items; seeds share base, data and items, so the truth lies between. Shifts of a whole seed are not in this figure."""
+
+UNKNOWN_SEED_SD = 0.02
+"""Spread between seeds of an arm's accuracy that is assumed while no run has shown it, in proportion units."""
+
+LEAST_WORDS = 20
+"""Words below which a study is refused: seven must change, all one way, before one of two targets is claimed."""
+
+POWER = 0.8
+"""Chance to find the smallest detectable change."""
+
+DRAWS = 4000
+"""Simulated studies behind a forecast: its power is known within a point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A study that is planned.
+
+    Attributes:
+        words: words of each target.
+        seeds: training seeds of each arm, at least 2.
+        targets: declared targets; all but the one of interest are taken not to change, the hardest case for Holm.
+        seed_sd: spread of an arm's accuracy between seeds, in proportion units.
+        discordance: share of items that change sides between the base and a seed, in (0, 0.5].
+        alpha: error rate of the family of claims.
+    """
+
+    words: int
+    seeds: int
+    targets: int = 1
+    seed_sd: float = UNKNOWN_SEED_SD
+    discordance: float = UNKNOWN_DISCORDANCE
+    alpha: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Variance of one item's change: what all seeds share against the base and the control, and a seed's own noise."""
+
+    base: float
+    control: float
+    noise: float
+
+
+def claimed_from(plan: Plan, rng: np.random.Generator, draws: int = DRAWS) -> NDArray[np.float64]:
+    """From which true change on each of many simulated studies would claim transfer.
+
+    Every study draws its words' luck, its seeds' luck and the seed variances that it then sees, and applies both
+    contrasts, Holm, Welch's degrees of freedom and the exact bound as the judge does. A change only moves the
+    estimates, so each study has one threshold, and power at a change is the share of thresholds below it.
+
+    Args:
+        plan: the study.
+        rng: source of randomness.
+        draws: simulated studies R.
+
+    Returns:
+        (R,) changes in ascending order, in proportion units; above 1 where no change would do.
+
+    Raises:
+        DataError: if the plan has fewer than 2 seeds or no word, or a share is out of range.
+    """
+    _check(plan.discordance, plan.alpha, POWER)
+    if plan.words < 1 or plan.seeds < 2 or plan.targets < 1 or plan.discordance > 0.5:
+        raise DataError(
+            "a forecast needs at least 1 word, 2 seeds and 1 target, and a discordance of at most 0.5, but got "
+            f"words={plan.words}, seeds={plan.seeds}, targets={plan.targets}, discordance={plan.discordance}"
+        )
+    parts = _parts(plan.discordance)
+    spread = math.sqrt(plan.seed_sd**2 + parts.noise / plan.words)
+    accuracy = spread * rng.normal(size=(2, draws, plan.targets, plan.seeds))  # trained and format
+    seen = accuracy.var(axis=3, ddof=1)
+    pooled = np.maximum(seen.mean(axis=2), seen[:, :, 0])
+    df = float(plan.targets * (plan.seeds - 1))
+    trained, control = pooled / plan.seeds
+    luck = accuracy[:, :, 0].mean(axis=2)
+    words = rng.normal(size=(2, draws)) / math.sqrt(plan.words)
+    against_base = luck[0] + math.sqrt(parts.base) * words[0]
+    against_control = luck[0] - luck[1] + math.sqrt(parts.control) * words[1]
+    both = (trained + control) ** 2 / (trained**2 + control**2) * df
+    level = 1 - plan.alpha / plan.targets
+    needed = [
+        np.maximum(_half(variance, freedom, shared / plan.words, plan.words, level), reach) - error
+        for variance, freedom, shared, error, reach in (
+            (trained, df, parts.base, against_base, _reach(plan, parts.base, parts.noise, level)),
+            (
+                trained + control,
+                both,
+                parts.control,
+                against_control,
+                _reach(plan, parts.control, 2 * parts.noise, level),
+            ),
+        )
+    ]
+    return np.sort(np.maximum(needed[0], needed[1]))
+
+
+def smallest_detectable(plan: Plan, rng: np.random.Generator) -> float:
+    """The smallest change that the judge claims with 80% power, in proportion units; NaN when there is none below 1.
+
+    Raises:
+        DataError: as in `claimed_from`.
+    """
+    least = float(np.quantile(claimed_from(plan, rng), POWER))
+    return least if least < 1 else NAN
+
+
+def power(plan: Plan, change: float, rng: np.random.Generator) -> float:
+    """The chance that the judge claims a true change.
+
+    Raises:
+        DataError: as in `claimed_from`.
+    """
+    return float((claimed_from(plan, rng) <= change).mean())
+
+
+def _parts(discordance: float) -> _Parts:
+    """Variances of the two-way layout at a base of 50%, with normal difficulties behind right and wrong.
+
+    Two arms whose difficulties correlate by r disagree on arccos(r)/π of the items. Trained and format each keep r of
+    the base, so they keep r² of each other; two seeds of an arm share `SEED_CORRELATION` of what is left.
+    """
+    kept = math.cos(math.pi * discordance)
+    seeds = math.acos(kept**2 + (1 - kept**2) * SEED_CORRELATION) / math.pi
+    control = math.acos(kept**2) / math.pi
+    return _Parts(discordance - seeds / 2, control - seeds, seeds / 2)
+
+
+def _half(
+    variance: NDArray[np.float64], df: NDArray[np.float64] | float, word: float, words: int, level: float
+) -> NDArray[np.float64]:
+    """Half the interval of each study, as :class:`~graft.stats.spread.Spread` has it."""
+    quantile = (1 + level) / 2
+    seeds = stdtrit(df, quantile) ** 2 * variance
+    half: NDArray[np.float64] = np.sqrt(seeds + stdtrit(max(words - 1, 1), quantile) ** 2 * word)
+    return half
+
+
+def _reach(plan: Plan, shared: float, noise: float, level: float) -> float:
+    """The exact bound below a change of typical words: half of them gained, half lost, averaged over the seeds."""
+    weight = shared + noise / plan.seeds
+    changed = plan.words * weight
+    change = np.zeros(plan.words)
+    whole = min(plan.words, max(2, round(changed)))
+    change[:whole] = np.where(np.arange(whole) % 2, 1.0, -1.0)
+    return exact_reach(change, 1.0, plan.words, level)[0] if plan.words > 1 else 1.0
 
 
 def mcnemar_sample_size(
@@ -41,39 +190,6 @@ def mcnemar_sample_size(
     if not 0 < abs(delta) <= discordance:
         raise DataError(f"delta must satisfy 0 < |delta| <= discordance ({discordance}), but got {delta}")
     return math.ceil(_items(abs(delta), discordance, alpha, power))
-
-
-def minimum_detectable_effect(
-    n: int, discordance: float = UNKNOWN_DISCORDANCE, alpha: float = 0.05, power: float = 0.8, seeds: int = 1
-) -> float:
-    """Smallest change that ``n`` items detect: the inverse of :func:`mcnemar_sample_size`.
-
-    Several seeds on the same items count as n·S / (1 + (S − 1)·ρ) items with ρ = 0.5 (``SEED_CORRELATION``), so five
-    seeds are worth 1.7 times the items. That holds while seeds differ in noise and not in how much they learn.
-
-    Args:
-        n: items, at least 1.
-        discordance: share of items that change sides, in (0, 1]; 0.20 when unknown.
-        alpha: two-sided error rate in (0, 1).
-        power: chance to detect the change, in (0, 1).
-        seeds: training seeds that are averaged, at least 1.
-
-    Returns:
-        The change in proportion units; NaN when even a change of the whole discordance would go unseen.
-
-    Raises:
-        DataError: if an argument is out of range.
-
-    Source: Connor (1987), Biometrics 43:207–211; the design effect as in Kish (1965), Survey Sampling.
-    """
-    _check(discordance, alpha, power)
-    if n < 1 or seeds < 1:
-        raise DataError(f"n and seeds must be at least 1, but got n={n}, seeds={seeds}")
-    effective = n * seeds / (1 + (seeds - 1) * SEED_CORRELATION)
-    if _items(discordance, discordance, alpha, power) > effective:
-        return NAN
-    # The needed items fall steadily with delta, so there is exactly one root.
-    return float(brentq(lambda d: _items(d, discordance, alpha, power) - effective, 1e-9, discordance, xtol=1e-12))
 
 
 def _items(delta: float, discordance: float, alpha: float, power: float) -> float:

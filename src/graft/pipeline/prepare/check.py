@@ -12,6 +12,7 @@ from graft.data.chat import thinking_mode
 from graft.data.survey import ShownExample
 from graft.pipeline.branches import branches
 from graft.pipeline.outcome import Table, now
+from graft.pipeline.prepare.forecast import power_table
 from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.preflight import (
     Preflight,
@@ -79,8 +80,10 @@ def check(resolved: Resolved, *, progress: Progress, page: Path | None = None) -
     lines = [f"run       {recipe.runs / name}", *_plan(lab)]
     lines += [f"boundary  {line}" for line in found.boundary.lines()] if found.boundary is not None else []
     lines += estimate_lines(found.estimate) if found.estimate is not None else []
-    tables = tuple(table for table in (survey_table(found), leak_table(found), task_table(found)) if table.rows)
-    return CheckResult(tuple(lines), tuple(shown_first(found.shown, 1)), tables, written, found)
+    lines.append(f"forecast  {found.detectable['note']}")
+    tables = (survey_table(found), leak_table(found), task_table(found), power_table(found.detectable))
+    shown = tuple(table for table in tables if table.rows)
+    return CheckResult(tuple(lines), tuple(shown_first(found.shown, 1)), shown, written, found)
 
 
 def _plan(lab: Lab) -> tuple[str, ...]:

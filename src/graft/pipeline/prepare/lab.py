@@ -12,7 +12,7 @@ from graft.config.schema import Recipe
 from graft.data.borders import borders_of
 from graft.data.chat import ChatPolicy, check_policy, with_date
 from graft.data.sources import word_sets
-from graft.evals.baselines import baseline_records, baseline_scores
+from graft.evals.baselines import baseline_records
 from graft.evals.items import Items, prepare_items
 from graft.models.boundary import Limits, read_limits
 from graft.models.loading import load_tokenizer
@@ -22,7 +22,6 @@ from graft.pipeline.places import CALIBRATION
 from graft.pipeline.prepare.corpora import Corpus, prepare_corpus
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import TaskBook, uses_words
-from graft.stats.power import UNKNOWN_DISCORDANCE, minimum_detectable_effect
 from graft.tasks.base import Split, Task
 from graft.tasks.words.audit import LeakAudit, audit_words
 from graft.tasks.words.pool import WordSets, package_words
@@ -247,42 +246,6 @@ def baselines(lab: Lab) -> Baselines:
         for items in lab.items
         if items.split == "eval"
     }
-
-
-def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
-    """What is known of each task before anything is trained.
-
-    That is the smallest change that its items can show (McNemar, 80% power), its metric, and what the trivial answers
-    reach in it.
-
-    Args:
-        lab: the shared parts of the run.
-        known: what `baselines` gave.
-    """
-    study = lab.recipe.study
-    scored = [items for items in lab.items if items.split == "eval"]
-    return {
-        "tasks": {
-            items.task.card.name: {
-                "items": len(items),
-                "trained": items.task.card.name in trained_tasks(lab.recipe),
-                "discordance_assumed": UNKNOWN_DISCORDANCE,
-                "smallest_detectable": minimum_detectable_effect(len(items), alpha=study.alpha, seeds=len(study.seeds)),
-                "metric": items.task.card.metric,
-                "baselines": baseline_scores(items.task.card.metric, items.examples, known[items.task.card.name]),
-            }
-            for items in scored
-        },
-        "seeds": len(study.seeds),
-        "steps": lab.steps,
-        "note": f"two-sided alpha {study.alpha:g}, power 80%, {UNKNOWN_DISCORDANCE:.0%} of the items assumed to change",
-    }
-
-
-def detectable(facts: Mapping[str, Any]) -> str:
-    """A task's smallest detectable change in words, or why there is none."""
-    share = facts["smallest_detectable"]
-    return "undefined: too few items" if math.isnan(share) else f"{100 * share:.1f} points"
 
 
 def warnings(lab: Lab) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from graft.pipeline.outcome import Table
 from graft.pipeline.prepare.boundary import certificate_json, certify, check_positions
 from graft.pipeline.prepare.estimate import Estimate, estimate, usable_steps
 from graft.pipeline.prepare.examples import branch_examples
-from graft.pipeline.prepare.lab import Baselines, Lab, baselines, detectable, forecast, knows_tokens
+from graft.pipeline.prepare.forecast import detectable, forecast, require_power
+from graft.pipeline.prepare.lab import Baselines, Lab, baselines, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
 from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.plan import rehearse_training
@@ -75,8 +76,10 @@ class Preflight:
         """Fail closed.
 
         Raises:
-            DataError: more held-out items stand among the training rows than the recipe allows.
+            DataError: more held-out items stand among the training rows than the recipe allows, or a verdict could not
+                show anything.
         """
+        require_power(self.detectable)
         for report in self.leaks:
             if report.share > self.max_leaked:
                 first = report.examples[0]
@@ -248,7 +251,10 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
     recipe = lab.recipe
     yield from lab_warnings(lab)
     if len(recipe.study.seeds) < CONFIRMATORY_SEEDS and any(branch.seed is not None for branch in branches(recipe)):
-        yield f"study.seeds has {len(recipe.study.seeds)}; under {CONFIRMATORY_SEEDS} the result is exploratory"
+        meant = (
+            "that gives no verdict" if len(recipe.study.seeds) == 1 else f"under {CONFIRMATORY_SEEDS} is exploratory"
+        )
+        yield f"study.seeds has {len(recipe.study.seeds)}; {meant}"
     compared = "trained" in recipe.study.arms and not MODES[recipe.mode].texts_only
     if compared and not {"base", "format"} <= set(recipe.study.arms):
         yield "study.arms lacks base or format; without both, transfer cannot be claimed"

@@ -14,7 +14,8 @@ from graft.errors import ConfigError
 from graft.models.hardware import accelerator
 from graft.pipeline.places import baselines_path
 from graft.pipeline.prepare.boundary import certificate_json
-from graft.pipeline.prepare.lab import Lab, audit_record, detectable
+from graft.pipeline.prepare.forecast import detectable
+from graft.pipeline.prepare.lab import Lab, audit_record
 from graft.pipeline.prepare.preflight import Preflight
 from graft.pipeline.prepare.taskbook import labels
 from graft.pipeline.progress import Progress
@@ -36,6 +37,7 @@ def write_preparation(
     plan = looked.detectable
     for task, facts in plan["tasks"].items():
         progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
+    progress.note(f"forecast: {plan['note']}")
     for warning in looked.warnings:
         progress.note(f"warning: {warning}")
         LOG.warning("%s", warning)
