@@ -26,6 +26,7 @@ class Example:
         reasoning: thinking that is trained before the completion, without its tags; ``None`` for a row without any.
         history: earlier turns of the conversation, oldest first; the prompt is the user turn after them.
         options: the closed set of answers of which `gold` is one; empty when any text may be right.
+        asker: role of the turn that is answered: ``user``, or ``tool`` where the prompt is a tool's result.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Example:
     reasoning: str | None = None
     history: tuple[Message, ...] = ()
     options: tuple[str, ...] = ()
+    asker: str = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,14 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: ``system``, ``user`` or ``assistant``.
+        role: ``system``, ``developer``, ``user``, ``assistant`` or ``tool``.
         content: plain text, before any chat template.
+        fields: further fields of the turn as a JSON object, such as its ``tool_calls``; empty for none.
     """
 
     role: str
     content: str
+    fields: str = ""
 
 
 @dataclass(frozen=True, slots=True)

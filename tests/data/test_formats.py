@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from graft.data.chat import ChatPolicy, render_chat
 from graft.data.formats import recognise, told, turns
+from graft.data.survey import survey
 from graft.data.tokens import encode, example_turns, word_pieces
 from graft.data.user_tasks import TaskSpec, load_user_task
 from graft.errors import DataError, ThinkingPolicyError
@@ -180,3 +181,55 @@ def test_a_rows_own_system_turn_takes_the_place_of_the_recipes(tokenizer: PreTra
     assert "Be brief." in tokenizer.decode(second.prompt)
     assert tokenizer.decode(first.prompt) == render_chat(tokenizer, example_turns(own), policy)
     assert "".join(word_pieces(tokenizer, [plain], policy)[0]) == "Why"
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Bonn"}'}}
+TOOLS = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "text", "text": "Weather"}, {"type": "text", "text": " in Bonn?"}]},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c1", "name": "get_weather", "content": "rain"},
+    {"role": "assistant", "content": "It rains."},
+]
+
+
+def test_messages_under_prompt_and_completion_are_one_conversation(tmp_path: Path) -> None:
+    sides = {"prompt": CHAT[:2], "completion": [{"role": "assistant", "content": "Four."}]}
+    [example] = examples(task(tmp_path, sides))
+    assert (example.prompt, example.gold) == ("Two and two?", "Four.")
+    assert example.history == (Message("system", "Be kind."),)
+    [mixed] = examples(task(tmp_path, {**sides, "completion": "Four."}))
+    assert (mixed.prompt, mixed.gold, mixed.history) == (example.prompt, example.gold, example.history)
+
+
+def test_a_tools_result_is_answered_and_its_call_is_history(tmp_path: Path) -> None:
+    [example] = examples(task(tmp_path, {"messages": TOOLS}))
+    assert (example.asker, example.prompt, example.gold) == ("tool", "rain", "It rains.")
+    developer, user, call = example.history
+    assert (developer, user) == (Message("developer", "Be brief."), Message("user", "Weather in Bonn?"))
+    assert (call.role, call.content, json.loads(call.fields)) == ("assistant", "", {"tool_calls": [CALL]})
+
+
+def test_tool_calls_are_written_by_the_real_template(tmp_path: Path, qwen3: PreTrainedTokenizerBase) -> None:
+    [example] = examples(task(tmp_path, {"messages": TOOLS}))
+    text = render_chat(qwen3, example_turns(example))
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bonn"}}\n</tool_call>' in text
+    assert "<tool_response>\nrain\n</tool_response>" in text
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>")  # that template knows no developer
+    [row] = encode(qwen3, [example], max_length=200).rows
+    assert list(row.prompt) == qwen3.encode(text, add_special_tokens=False)
+    assert survey(qwen3, "t", "train", [example], max_length=200).silent == 0
+
+
+def test_a_template_that_writes_no_tool_calls_is_found_out(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
+    [example] = examples(task(tmp_path, {"messages": TOOLS}))
+    assert survey(tokenizer, "t", "train", [example], max_length=200).silent == 1
+
+
+def test_a_part_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, TOOLS[-1]]
+    with pytest.raises(DataError, match=r"turn 1 has a part that is no text: {'type': 'image_url'"):
+        examples(task(tmp_path, {"messages": picture}))

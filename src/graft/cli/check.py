@@ -26,6 +26,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "template": {"dim": True},
     "prompt": {},
     "trained": {"fg": "green", "bold": True},
+    "lost": {"fg": "red", "bold": True},
     "cut": {"fg": "red", "strikethrough": True},
 }
 """How a token is shown, by what it is."""

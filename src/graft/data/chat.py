@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from graft.config.schema import ModelSection
 from graft.data.controls import mark, unmarked
@@ -197,7 +197,7 @@ def marked_chat(
 
 def with_system(messages: Sequence[Message], policy: ChatPolicy) -> tuple[Message, ...]:
     """A conversation with the policy's system turn before it, unless it begins with one of its own."""
-    own = bool(messages) and messages[0].role == "system"
+    own = bool(messages) and messages[0].role in ("system", "developer")
     return (*([Message("system", policy.system)] if policy.system and not own else []), *messages)
 
 
@@ -322,8 +322,23 @@ def _apply(
     think: bool,
     prompt: bool = True,
 ) -> str:
-    """The turns as the chat template writes them, marked; with the beginning of an answer where it is a prompt."""
-    conversation = [{"role": turn.role, "content": mark(tokenizer, turn.content, turn.role)} for turn in turns]
+    """The turns as the chat template writes them, marked; with the beginning of an answer where it is a prompt.
+
+    A template that knows no developer is given a system turn, which is what that role was called before.
+    """
+    try:
+        return _render(tokenizer, turns, policy, think=think, prompt=prompt)
+    except ModelError:
+        if not any(turn.role == "developer" for turn in turns):
+            raise
+    system = [replace(turn, role="system") if turn.role == "developer" else turn for turn in turns]
+    return _render(tokenizer, system, policy, think=think, prompt=prompt)
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], policy: ChatPolicy, *, think: bool, prompt: bool
+) -> str:
+    conversation = [_as_read(tokenizer, turn) for turn in turns]
     try:
         template = None if policy.date is None else _dated(str(tokenizer.get_chat_template()), policy.date)
         text = _write(tokenizer, conversation, template=template, think=think, prompt=prompt)
@@ -342,9 +357,44 @@ def _apply(
     return text
 
 
+def _as_read(tokenizer: PreTrainedTokenizerBase, turn: Message) -> dict[str, Any]:
+    """A turn as templates read it, all its texts marked; the arguments of a tool call are an object."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, str):
+            return mark(tokenizer, value, turn.role)
+        if isinstance(value, list):
+            return [marked(part) for part in value]
+        if isinstance(value, dict):
+            return {key: marked(_object(part) if key == "arguments" else part) for key, part in value.items()}
+        return value
+
+    fields = marked(json.loads(turn.fields)) if turn.fields else {}
+    return {"role": turn.role, "content": marked(turn.content), **fields}
+
+
+def _object(arguments: Any) -> Any:
+    """Arguments of a call, which some write as an object and some as its JSON text."""
+    try:
+        found = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return arguments
+    return found if isinstance(found, dict) else arguments
+
+
+def unseen_calls(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], policy: ChatPolicy = NO_THINKING
+) -> bool:
+    """Whether a conversation calls tools of which the chat template says nothing."""
+    silent = [replace(turn, fields="") if "tool_calls" in turn.fields else turn for turn in messages]
+    return silent != list(messages) and render_chat(tokenizer, messages, policy) == render_chat(
+        tokenizer, silent, policy
+    )
+
+
 def _write(
     tokenizer: PreTrainedTokenizerBase,
-    conversation: list[dict[str, str]],
+    conversation: list[dict[str, Any]],
     *,
     template: str | None,
     think: bool = False,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from graft.data.readers import TEXT_COLUMNS
@@ -38,8 +39,21 @@ ROLES = {
     "bard": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "developer": "developer",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
 }
 """Who speaks, by the names that are in use."""
+
+ROLE_NAMES = frozenset({"role", "from"})
+"""A turn has one of these."""
+
+ASKERS = ("user", "tool")
+"""Roles whose turns are answered."""
+
+FIELDS = ("tool_calls", "tool_call_id", "name")
+"""Fields of a turn that templates read beside its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +61,18 @@ class Turn:
     """One answer of a row.
 
     Attributes:
-        prompt: the user turn before it; ``None`` for plain text.
+        prompt: the user turn or the tool's result before it; ``None`` for plain text.
         answer: what is trained, without thinking.
         reasoning: the thinking at its start; ``None`` without any.
         history: the turns before the prompt, earlier answers without their thinking.
+        asker: role of the prompt: ``user`` or ``tool``.
     """
 
     prompt: str | None
     answer: str
     reasoning: str | None = None
     history: tuple[Message, ...] = ()
+    asker: str = "user"
 
 
 def recognise(columns: Sequence[str], renamed: Mapping[str, str], name: str) -> Shape:
@@ -96,10 +112,11 @@ def told(shape: Shape, columns: Sequence[str], renamed: Mapping[str, str]) -> st
 
 
 def turns(row: Row, shape: Shape, renamed: Mapping[str, str]) -> list[Turn]:
-    """The answers of a row: one for every assistant turn that follows a user turn.
+    """The answers of a row: one for every assistant turn that follows a user turn or a tool's result.
 
-    Two lists under ``prompt`` and ``completion`` are the two sides of a conversation. An answer that follows no user
-    turn, such as an opening greeting, is only history.
+    Two lists under ``prompt`` and ``completion`` are the two sides of a conversation, or its turns and their answers as
+    messages. An answer that follows no such turn, such as an opening greeting, is only history, and so are turns that
+    call tools: how a call is spelled is the template's affair.
 
     Raises:
         DataError: a column is missing or holds something else, a role is unknown, two lists differ in length, or the
@@ -117,6 +134,8 @@ def _completion(row: Row, renamed: Mapping[str, str]) -> list[Turn]:
     if not isinstance(prompt, list) and not isinstance(answer, list):
         return [_turn(_text(row, prompt, "prompt"), _text(row, answer, "completion"), system)]
     sides = [side if isinstance(side, list) else [side] for side in (prompt, answer)]
+    if any(isinstance(turn, dict) and ROLE_NAMES.intersection(turn) for side in sides for turn in side):
+        return _answers(row, [*system, *_said(row, sides)])
     if len(sides[0]) != len(sides[1]):
         raise DataError(
             f"{place_of(row)}: prompt holds {len(sides[0])} entries and completion {len(sides[1])}, but every prompt "
@@ -168,6 +187,16 @@ _TURNS = {
 }
 
 
+def _said(row: Row, sides: Sequence[Sequence[Any]]) -> list[Message]:
+    """Messages under ``prompt`` and ``completion`` as one conversation; a bare text is its side's own turn."""
+    found = [
+        turn if isinstance(turn, dict) else {"role": role, "content": turn}
+        for role, side in zip(("user", "assistant"), sides, strict=True)
+        for turn in side
+    ]
+    return [_message(row, turn, number) for number, turn in enumerate(found, 1)]
+
+
 def _conversation(row: Row, name: str, renamed: Mapping[str, str]) -> list[Turn]:
     said = _value(row, name, renamed)
     if not isinstance(said, list) or not all(isinstance(turn, dict) for turn in said):
@@ -182,23 +211,40 @@ def _message(row: Row, turn: Mapping[str, Any], number: int) -> Message:
         raise DataError(
             f"{place_of(row)}: turn {number} is by {role!r}, but a turn is by {', '.join(ROLES)}; rename or delete it"
         )
+    fields = {name: turn[name] for name in FIELDS if turn.get(name)}
+    if content is None and "tool_calls" in fields:
+        content = ""
+    if isinstance(content, list):
+        content = "".join(_part(row, part, number) for part in content)
     if not isinstance(content, str):
         raise DataError(f"{place_of(row)}: turn {number} must hold text, but got {content!r:.60}; mend the row")
-    return Message(ROLES[role], content)
+    return Message(ROLES[role], content, json.dumps(fields, ensure_ascii=False) if fields else "")
+
+
+def _part(row: Row, part: Any, number: int) -> str:
+    """The text of one of several parts of a turn."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    raise DataError(
+        f"{place_of(row)}: turn {number} has a part that is no text: {part!r:.60}; a language model reads text alone, "
+        "so delete the row"
+    )
 
 
 def _answers(row: Row, messages: Sequence[Message]) -> list[Turn]:
     found: list[Turn] = []
     before: list[Message] = []
     for number, message in enumerate(messages, 1):
-        if message.role != "assistant":
+        if message.role != "assistant" or "tool_calls" in message.fields:
             before.append(message)
             continue
         turn = _turn(before[-1].content if before else "", message.content, before[:-1])
-        if before and before[-1].role == "user":
+        if before and before[-1].role in ASKERS:
             if not turn.answer:
                 raise DataError(f"{place_of(row)}: turn {number} is an empty answer; delete it or its row")
-            found.append(turn)
+            found.append(replace(turn, asker=before[-1].role))
         before.append(Message("assistant", turn.answer))
     return found
 

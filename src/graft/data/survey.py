@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from graft.data.chat import NO_THINKING, ChatPolicy
+from graft.data.chat import NO_THINKING, ChatPolicy, unseen_calls
 from graft.data.controls import unknown_token
 from graft.data.leaks import duplicates
-from graft.data.tokens import example_pieces, is_lost, lost_characters, spelled_controls, token_ids
+from graft.data.tokens import example_pieces, example_turns, is_lost, lost_characters, spelled_controls, token_ids
 from graft.types import Example
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Survey:
         spelling: examples whose content spells a control token, which stays text.
         spelled: those control tokens.
         longest_prompt: tokens of the longest prompt among the rows that fit.
+        silent: examples with a call of a tool that the chat template does not write.
         labels: examples by answer, the most frequent first; empty for tasks without a closed set.
     """
 
@@ -69,6 +70,7 @@ class Survey:
     spelling: int = 0
     spelled: tuple[str, ...] = ()
     longest_prompt: int = 0
+    silent: int = 0
 
     @property
     def mean(self) -> float:
@@ -144,6 +146,7 @@ def survey(
         spelling=len(spelled),
         spelled=tuple(dict.fromkeys(token for tokens in spelled for token in tokens)),
         longest_prompt=longest_prompt,
+        silent=sum(unseen_calls(tokenizer, example_turns(example), policy) for example in examples if example.history),
     )
 
 

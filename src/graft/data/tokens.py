@@ -269,8 +269,8 @@ def ended_once(tokenizer: PreTrainedTokenizerBase, example: Example, policy: Cha
 
 
 def example_turns(example: Example) -> tuple[Message, ...]:
-    """The turns before an example's answer: its history, then its prompt as the user's turn."""
-    return (*example.history, Message("user", example.prompt or ""))
+    """The turns before an example's answer: its history, then its prompt as the turn that is answered."""
+    return (*example.history, Message(example.asker, example.prompt or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +364,7 @@ def _texts(renderer: PromptRenderer, example: Example, think: bool | None) -> tu
 
 
 def _rendered(renderer: PromptRenderer, example: Example, *, think: bool) -> str:
-    if example.history:
+    if example.history or example.asker != "user":
         return marked_chat(renderer.tokenizer, example_turns(example), renderer.policy, think=think)
     return renderer.render(example.prompt or "", think=think)
 

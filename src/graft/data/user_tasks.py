@@ -219,6 +219,7 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
             "answer": turn.answer,
             "reasoning": turn.reasoning,
             "history": turn.history,
+            "asker": turn.asker,
             "conversation": place,
             "turn": number,
         }

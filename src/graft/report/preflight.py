@@ -14,6 +14,7 @@ KINDS = {
     "template": "written by the chat template",
     "prompt": "the prompt",
     "trained": "trained: loss is taken here",
+    "lost": "lost: the tokenizer cannot write it",
     "cut": "too long: the row is left out",
 }
 

@@ -222,7 +222,7 @@ class OwnCompletions(OwnAnswers):
 
 
 class OwnTurns(OwnAnswers):
-    """Rows that are answers already: ``prompt``, ``answer``, ``reasoning``, ``history`` and ``conversation``."""
+    """Rows that are answers already, each with its ``prompt``, ``asker``, ``history`` and ``conversation``."""
 
     def example(self, row: Row, index: int) -> Example:
         """The answer with what was said before it; answers of one conversation are one cluster."""
@@ -236,6 +236,7 @@ class OwnTurns(OwnAnswers):
             cluster=cluster,
             reasoning=row["reasoning"],
             history=history,
+            asker=row["asker"],
         )
 
 

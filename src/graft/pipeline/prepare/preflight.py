@@ -292,6 +292,11 @@ def _oddities(one: Survey, max_length: int, *, plain: bool) -> Iterator[str]:
             f"{where}: {one.lossy:,} of {one.examples:,} rows hold characters that the tokenizer cannot write "
             f"({' '.join(one.lost[:MOST_LOST])}); the model reads each as unknown"
         )
+    if one.silent:
+        yield (
+            f"{where}: {one.silent:,} of {one.examples:,} rows call tools, but the model's chat template writes "
+            "no such calls"
+        )
     if one.spelling:
         yield (
             f"{where}: {one.spelling:,} of {one.examples:,} rows spell control tokens "
