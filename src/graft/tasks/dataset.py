@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 from graft import errors
+from graft.tasks.answers.reading import TERMINAL, before_next_question, plain, settle
 from graft.tasks.base import Split, Task, constant_answer
 from graft.types import Example, Score
 
@@ -100,16 +102,27 @@ class DatasetTask(Task):
         return (example for index in order if (example := self.example(rows[index], index)) is not None)
 
     def score(self, example: Example, reply: str) -> Score:
-        """Exact match; lenient forgives case, surrounding white space and a full stop at the end."""
-        strict = reply.strip() == example.gold
-        answer = reply.strip().rstrip(".").strip().lower()
-        right = answer == example.gold.strip().rstrip(".").lower()
-        return Score(strict=strict, lenient=strict or right, parsed=bool(answer), answer=answer or None)
+        """Exact match; lenient forgives case, white space, punctuation at the ends and what follows the answer.
+
+        That is a next question, as base models go on to write; thinking before the answer is left out.
+        """
+        strict = same_text(reply, example.gold)
+        answer = _bare(before_next_question(settle(reply) or ""))
+        return Score(strict, strict or answer == _bare(plain(example.gold)), parsed=bool(answer), answer=answer or None)
 
     def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
         """The most frequent right answer, and the prompt itself: a copied passage shares words with any answer."""
         echoed = [example.prompt or "" for example in examples]
         return {"most frequent answer": constant_answer(examples), "echo the prompt": echoed}
+
+
+def same_text(reply: str, gold: str) -> bool:
+    """Whether a reply is the right answer and nothing more, whatever its outer white space and Unicode form (NFC)."""
+    return normalize("NFC", reply.strip()) == normalize("NFC", gold.strip())
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.strip(TERMINAL).casefold().split())
 
 
 def is_held_out(text: str, share: float = HELD_OUT_SHARE) -> bool:

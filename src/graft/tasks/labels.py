@@ -10,12 +10,12 @@ import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from graft.errors import DataError
+from graft.tasks.answers.choices import find_label, find_letter
 from graft.tasks.base import constant_answer
-from graft.tasks.dataset import DatasetTask, Row
+from graft.tasks.dataset import DatasetTask, Row, same_text
 from graft.types import Example, Score, Stratum
 
 LETTERS = "ABCDEFGHIJ"
@@ -24,10 +24,6 @@ LETTERS = "ABCDEFGHIJ"
 UNLABELLED = (None, "", -1, "-1")
 """What stands in the label column of rows whose label is not published."""
 
-_ANSWER_IS = re.compile(r"\b(?:answer|choice|option)(?:\s+is\b|\s*:)[\s:(*\[]{0,4}([A-J])(?![\w'’])", re.IGNORECASE)
-_LETTER_ALONE = re.compile(r"\W*([A-Ja-j])\W*")
-_LETTER_FIRST = re.compile(r"[(\[*]*([A-J])[.):\]*]")
-_LETTER = re.compile(r"(?<![\w'’])([A-J])(?![\w'’])(?! [a-z])")
 _WORD = re.compile(r"\w+")
 _LISTED = re.compile(r"^([A-J])\. (.*)$", re.MULTILINE)
 _WORDS = ((16, "1–16 words"), (64, "17–64 words"), (256, "65–256 words"))
@@ -43,7 +39,7 @@ class LabelTask(DatasetTask):
     def score(self, example: Example, reply: str) -> Score:
         """Judge a reply: the label alone, or leniently the only label in it."""
         answer = self.parse(reply, example.options)
-        strict = reply.strip() == example.gold
+        strict = same_text(reply, example.gold)
         return Score(strict=strict, lenient=strict or answer == example.gold, parsed=answer is not None, answer=answer)
 
     def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
@@ -198,42 +194,6 @@ def right_option(where: str, options: Sequence[str], place: Any) -> str:
     if not 0 <= number < len(options):
         raise DataError(f"{where}: answer {place!r} is not the place of an option; known: 0 to {len(options) - 1}")
     return options[number]
-
-
-def find_label(reply: str, labels: Sequence[str]) -> str | None:
-    """The only label that a reply names, whatever its case; ``None`` when it names none or several.
-
-    The longest label that fits counts, so ``mildly positive`` is not ``positive``; ``not equivalent`` is
-    ``not_equivalent`` where that is a label, and names nothing where it is not.
-    """
-    found = {match.group().lower().replace(" ", "_") for match in _pattern(tuple(labels)).finditer(reply)}
-    named = [label for label in labels if label.lower().replace(" ", "_") in found]
-    return named[0] if len(named) == 1 else None
-
-
-@lru_cache(maxsize=64)
-def _pattern(labels: tuple[str, ...]) -> re.Pattern[str]:
-    longest_first = sorted(labels, key=len, reverse=True)
-    texts = "|".join(re.escape(label).replace("_", r"[_ ]").replace(r"\ ", r"[_ ]") for label in longest_first)
-    return re.compile(rf"(?<!\w)(?<!\bnot )(?<!n't )(?:{texts})(?!\w)", re.IGNORECASE)
-
-
-def find_letter(reply: str, letters: Sequence[str]) -> str | None:
-    """The option's letter that a reply gives; ``None`` when it gives none, several, or one that is no option.
-
-    A letter that is the whole reply, that follows ``answer is`` or ``answer:`` (the last of these), or that opens the
-    reply as ``B.`` or ``(B)`` counts before single capitals elsewhere; the article in ``A good guess`` is no letter.
-    """
-    text = reply.strip()
-    if alone := _LETTER_ALONE.fullmatch(text):
-        found = {alone[1].upper()}
-    elif said := [letter for letter in _ANSWER_IS.findall(text) if letter.isupper()]:
-        found = {said[-1]}
-    elif first := _LETTER_FIRST.match(text):
-        found = {first[1]}
-    else:
-        found = set(_LETTER.findall(text))
-    return found.pop() if len(found) == 1 and found <= set(letters) else None
 
 
 def length_bucket(text: str) -> str:

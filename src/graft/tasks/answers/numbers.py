@@ -1,16 +1,22 @@
 r"""Numeric answers: reading numbers as people write them, and comparing them.
 
-A number is read exactly, as a fraction: ``1,234.50``, ``$-3``, ``−3`` (Unicode minus), ``.5``, ``3/4``, ``1 1/2``,
-``\frac{3}{4}``, ``1.2e6``, ``14.2%``. Words for magnitudes (*million*) are not multiplied in: whether the gold answer
-counts them is a matter of each dataset.
+A number is read exactly, as a fraction: ``1,234.50``, ``70 000``, ``1{,}234``, ``$-3``, ``−3`` (Unicode minus),
+``minus 3``, ``.5``, ``3/4``, ``1 1/2``, ``\frac{3}{4}``, ``\frac12``, ``1.2e6``, ``1.2 × 10^6``, ``1.2 million``,
+``14.2%``, and in words (*twelve*) where a statement has no digits. Ordinals and digits inside names (*3rd*, *CO2*) are no
+numbers.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
+from graft.tasks.answers.number_words import with_digits
+from graft.tasks.answers.reading import ANSWERED, FINAL, NAMED, TERMINAL, Mention, committed, distinct, plain, settle
+from graft.tasks.answers.truths import parse_yes_no
 from graft.types import Score
 
 MARKER = "####"
@@ -22,18 +28,42 @@ TOLERANCE = Fraction(1, 100)
 _LONGEST = 40
 """A run of more characters than this is no number; it bounds the cost of reading one."""
 
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-_NUMBER = re.compile(
-    rf"(?P<sign>(?<![0-9A-Za-z)\]])(?<![0-9)\]]\s)[-+−–])?\s?(?P<currency>[$€£¥])?\s?(?P<late>(?<=[$€£¥\s])[-−–](?=[0-9.]))?"
-    rf"(?:(?P<mixed>[0-9]{{1,9}})\s(?=[0-9]{{1,9}}\s?/\s?[0-9]))?"
-    rf"(?P<digits>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)"
-    rf"(?P<exponent>[eE][-+]?[0-9]{{1,2}}(?![0-9A-Za-z]))?"
-    rf"(?:\s?/\s?(?P<below>{_DIGITS})(?![0-9./]))?"
-    rf"(?P<percent>\s?(?:%|\\%|percent\b|per cent\b))?",
+_SCALES = {
+    "hundred": 10**2, "dozen": 12, "thousand": 10**3, "k": 10**3, "million": 10**6, "mn": 10**6, "mln": 10**6, "m": 10**6,
+    "billion": 10**9, "bn": 10**9, "b": 10**9, "trillion": 10**12, "tn": 10**12,
+}  # fmt: skip
+"""What a word or letter after a number multiplies it by."""
+
+_DIGITS = (
+    r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9])|[0-9]{1,3}(?:'[0-9]{3})+(?![0-9])"
+    r"|(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?![0-9/]| ?[/:])|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9])|[0-9]+)"
 )
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\{\s*([0-9]{1,20})\s*\}\{\s*([0-9]{1,20})\s*\}")
-_CUE = re.compile(r"\banswer(?:\s+is)?\b\s*[:=]?", re.IGNORECASE)
-_WORDS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_NUMBER = re.compile(
+    rf"(?<![0-9A-Za-z_^])(?<![0-9]\.)"
+    rf"(?P<sign>(?<![0-9)\]%])(?<![0-9)\]%]\s)(?:[-+](?=[\d.$€£¥₹])|(?:(?<=^)|(?<=[=:(])|(?<=[=:(]\s)|(?<=\bis\s))[-+]\s|\b(?:minus|negative)\s+))?"
+    rf"(?:(?:US|A|C|AU|CA)?(?P<currency>[$€£¥₹])\s?)?(?P<late>(?<=[$€£¥₹\s])-(?=[0-9.]))?"
+    rf"(?:(?P<mixed>[0-9]{{1,9}})\s(?=[0-9]{{1,9}}\s?/\s?[0-9]))?"
+    rf"(?P<digits>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)(?!(?:st|nd|rd|th)\b)"
+    rf"(?P<exponent>[eE][-+]?[0-9]{{1,2}}(?![0-9A-Za-z])|\s?[x×*]\s?10\s?\^\s?\{{?[-+]?[0-9]{{1,2}}\}}?)?"
+    rf"(?:\s?/\s?(?P<below>{_DIGITS})(?![0-9./]))?"
+    rf"(?:(?P<letter>k|K|M|B|bn|mn)\b|[\s-]?(?P<scale>hundred|dozen|thousand|million|mln|mn|billion|bn|trillion|tn)\b)?"
+    rf"(?P<percent>\s?(?:%|percent\b|per\s?cent\b|pct\b))?",
+    re.IGNORECASE,
+)
+_FRACTION = re.compile(
+    r"\\[dtc]?frac\s*(?:\{\s*(-?[0-9]{1,20})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,20})\s*\}|([0-9]))"
+)
+_SPACING = re.compile(r"\\[,;:! ]|\\(?:quad|left|right)\b|(?<=\d)~(?=\d)")
+_SUM = re.compile(
+    r"(?<![\w.$(])[$(]{0,3}-?[0-9][0-9.,]{0,20}[)%]{0,3}(?:\s{0,2}[-+*/x×÷]\s{0,2}[$(]{0,3}[0-9][0-9.,]{0,20}[)%]{0,3}){1,40}\s{0,2}=\s{0,2}"
+)
+_MARKED = re.compile(rf"{MARKER}\s*(?=[-+]?\s?[$€£¥₹]?\s?[-+]?\.?[0-9])")
+_ASIDE = re.compile(
+    r"(?<=[.!\n])\s*(?:that|this|which|it)(?:'s| is| equals| means)\b[^.\n]{0,80}?\b(?:times|plus|minus|sum|product|more|"
+    r"less|half|double|twice|divided|because|since)\b[^\n]{0,80}|\b(?:because|since|check(?:ing)?:|verification:)[^\n]{0,120}",
+    re.IGNORECASE,
+)
+_UNCOMMITTED = re.compile(r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to|between|from)\s+[$€£]?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,130 +72,165 @@ class Number:
 
     Attributes:
         value: what it says, a percentage divided by 100.
-        percent: it was written as a percentage.
-        digits: digits after the decimal point, as written.
+        percent: it was written with a percent sign.
+        step: half a unit of the last decimal that was written, in units of `value`; 0 for a number without decimals.
     """
 
     value: Fraction
     percent: bool = False
-    digits: int = 0
+    step: Fraction = field(default=Fraction(0), compare=False)
 
     @property
-    def step(self) -> Fraction:
-        """Half a unit of the last digit that was written, in units of `value`."""
-        return Fraction(1, 2 * 10**self.digits) / (100 if self.percent else 1)
+    def shown(self) -> Fraction:
+        """The number without regard to a percent sign."""
+        return self.value * 100 if self.percent else self.value
+
+
+def linear(text: str) -> str:
+    r"""A text in plain characters, with the LaTeX of numbers on one line: ``1{,}234``, ``\frac12``, ``\$5``."""
+    text = unicodedata.normalize("NFKC", re.sub(r"[\u2010-\u2015\u2212]", "-", text))
+    text = _SPACING.sub(" ", text.replace("{,}", ",").replace("\\%", "%").replace("\\$", "$").replace("\u2044", "/"))
+    text = re.sub(r"\\(?:times|cdot)\b", "*", re.sub(r"\\div\b", "/", text))
+    return _FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]}", text)
+
+
+def without_sums(text: str) -> str:
+    """The text with each calculation as its result: ``1 + 1 + 1 = 3`` is 3."""
+    return _SUM.sub("", _SUM.sub("", text))
 
 
 def numbers(text: str) -> list[Number]:
     """All numbers of a text, in order; runs that are too long to be numbers are left out."""
-    plain = _LATEX_FRACTION.sub(r"\1/\2", text)
-    return [number for found in _NUMBER.finditer(plain) if (number := _read(found)) is not None]
+    return [mention.value for mention in mentions(linear(text))]
+
+
+def mentions(text: str) -> list[Mention[Number]]:
+    """The numbers of a text with their places."""
+    found = ((match, _read(match)) for match in _NUMBER.finditer(text))
+    return [Mention(match.start(), match.end(), number) for match, number in found if number is not None]
 
 
 def only_number(text: str) -> Number | None:
     """The number that is all of a text but for white space and a full stop; ``None`` when anything else is there."""
-    plain = _LATEX_FRACTION.sub(r"\1/\2", text.strip()).rstrip(".")
-    found = _NUMBER.fullmatch(plain)
+    found = _NUMBER.fullmatch(linear(text).strip().rstrip("."))
     return _read(found) if found else None
 
 
 def final_number(text: str) -> Number | None:
-    """The number a text ends with: after the last ``####`` if there is one, else its last number."""
-    _, marker, tail = text.rpartition(MARKER)
-    found = numbers(tail)
-    return (found[0] if marker else found[-1]) if found else None
+    """The number that a right solution ends with: after the first ``####`` if there is one, else its last number."""
+    read = read_number(plain(text))
+    return read[0] if len(read) == 1 else None
+
+
+def read_number(statement: str) -> list[Number]:
+    """The distinct numbers that one statement gives as its answer; more than one when it leaves the choice.
+
+    The number after the first ``####`` counts first, then one that is announced (*the answer is*), then the last.
+
+    Source: the official scorer of GSM8K (``grade-school-math``, ``extract_answer``) searches the first ``#### n``.
+    """
+    text = without_sums(linear(statement))
+    if marked := _MARKED.search(text):
+        line = text[marked.end() :].split("\n", 1)[0].split(MARKER, 1)[0]
+        return [mention.value for mention in mentions(line)[:1]]
+    if shorter := _ASIDE.sub(" ", text):
+        text = shorter if mentions(shorter) else text
+    if not (found := mentions(text)):
+        text = with_digits(text)
+        found = mentions(text)
+    live = [mention for mention in found if not _UNCOMMITTED.search(text[max(0, mention.start - 30) : mention.start])]
+    return distinct(text, live, (FINAL, ANSWERED, NAMED), last=True)
 
 
 def score_final_number(gold: str, reply: str) -> Score:
-    """Score worked solutions that end with ``#### n``, as in GSM8K.
+    """Score worked solutions that end with ``#### n``, as in GSM8K; a percent sign after the number changes nothing.
 
     Args:
         gold: the right solution, or its number alone.
         reply: what the model wrote.
 
     Returns:
-        Strict when the last line of the reply is ``#### n`` with the right number; lenient when its final number is
-        right: the one after the last ``####``, or else the last of all.
+        Strict when the last line of the reply is ``#### n`` with the right number; lenient when the number that the reply
+        commits to is right (`read_number`).
 
     Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", section 2 (final answers only).
     """
-    right, found = final_number(gold), final_number(reply)
+    right, found = final_number(gold), committed(reply, read_number)
     lines = reply.rstrip().rsplit("\n", 1)[-1].split(MARKER)
     last = only_number(lines[1]) if len(lines) == 2 and not lines[0].strip() else None
-    same = right is not None and found is not None and found.value == right.value
-    strict = same and last is not None and last == found
-    return Score(strict=strict, lenient=same, parsed=found is not None, answer=_written(found))
+    same = right is not None and found is not None and found.shown == right.shown
+    return Score(strict=same and last == found, lenient=same, parsed=found is not None, answer=_written(found))
 
 
-def score_number(gold: str, reply: str, *, tolerance: Fraction = TOLERANCE) -> Score:
+def score_number(
+    gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exact_integers: bool = True
+) -> Score:
     """Score an answer that is a number, or *yes* or *no*, as in ConvFinQA and FinanceMath.
 
-    Equal as written means within half a unit of the last digit of the gold answer: 1.424 and 142.4% are the same.
+    A right answer that is written as a whole number has to be met exactly. Any other is equal as written within half a
+    unit of its last digit: 1.424 and 142.4% are the same.
 
     Args:
         gold: the right answer.
-        reply: what the model wrote; its answer is the number after the word *answer*, or else its last number.
-        tolerance: relative error that is forgiven leniently.
+        reply: what the model wrote; its answer is the number that it commits to (`read_number`).
+        tolerance: relative error that is forgiven leniently where the right answer is no whole number.
+        exact_integers: hold whole numbers to be exact; without it the tolerance is theirs too.
 
     Returns:
-        Strict when the reply is nothing but a number equal to gold as written; lenient within `tolerance`, and also
-        when a percentage is given as its number (142.4 for 142.4%) or a share as a percentage.
+        Strict when the reply is nothing but a number equal to gold as written; lenient when its number is right within
+        the tolerance, or when one of the two has a percent sign and the other is the same number without it.
 
     Source: Chen et al. 2022, "ConvFinQA", section 5.1 (execution accuracy); the tolerance is this project's choice.
     """
     right = only_number(gold) or final_number(gold)
     if right is None:
         return _score_word(gold, reply)
-    cues = list(_CUE.finditer(reply))
-    said = numbers(reply[cues[-1].end() :])[:1] if cues else []
-    found = said[0] if said else next(reversed(numbers(reply)), None)
-    alone = only_number(reply)
-    strict = alone is not None and _as_written(right, alone.value)
-    lenient = strict or (found is not None and _close(right, found.value, tolerance))
-    return Score(strict=strict, lenient=lenient, parsed=found is not None, answer=_written(found))
+    found, alone = committed(reply, read_number), only_number(reply)
+    if exact_integers and right.step == 0 and not right.percent:
+        tolerance = Fraction(0)
+    strict = alone is not None and abs(alone.value - right.value) <= right.step
+    lenient = strict or (found is not None and _close(right, found, tolerance))
+    return Score(strict=strict, lenient=lenient, parsed=strict or found is not None, answer=_written(found or alone))
 
 
 def _score_word(gold: str, reply: str) -> Score:
-    """Score *yes* and *no* by the first such word, and any other text literally."""
-    plain = reply.strip().rstrip(".").casefold()
-    strict = plain == gold.strip().rstrip(".").casefold()
-    if (right := _WORDS.get(gold.strip().casefold())) is None:
-        return Score(strict=strict, lenient=strict, parsed=bool(plain), answer=plain or None)
-    answer = next((_WORDS[word] for word in re.findall(r"[a-z]+", plain) if word in _WORDS), None)
-    return Score(strict=strict, lenient=strict or answer == right, parsed=answer is not None, answer=answer)
+    """Score *yes* and *no* as such, and any other text literally, but for case and what stands around it."""
+    right, said = plain(gold).strip(TERMINAL).casefold(), (settle(reply) or "").strip(TERMINAL).casefold()
+    if right not in ("yes", "no"):
+        return Score(strict=said == right, lenient=said == right, parsed=bool(said), answer=said or None)
+    answer = parse_yes_no(reply)
+    return Score(strict=said == right, lenient=answer == right, parsed=answer is not None, answer=answer)
 
 
-def _as_written(right: Number, value: Fraction) -> bool:
-    return abs(value - right.value) <= right.step
-
-
-def _close(right: Number, value: Fraction, tolerance: Fraction) -> bool:
-    if _as_written(right, value):
+def _close(right: Number, said: Number, tolerance: Fraction) -> bool:
+    margin = max(right.step, tolerance * abs(right.value))
+    if abs(said.value - right.value) <= margin:
         return True
-    readings = (value, value / 100, value * 100)
-    return right.value != 0 and any(abs(one - right.value) <= tolerance * abs(right.value) for one in readings)
+    if right.percent == said.percent:
+        return False
+    return abs(said.shown - right.shown) <= (margin * 100 if right.percent else margin)
 
 
 def _read(found: re.Match[str]) -> Number | None:
     if len(found[0]) > _LONGEST:
         return None
-    digits = found["digits"].replace(",", "")
-    value = Fraction(digits)
+    digits = re.sub(r"[, ']", "", found["digits"])
+    digits = digits.replace(".", "") if digits.count(".") > 1 else digits
+    scale = Fraction(_SCALES[(found["scale"] or found["letter"] or "k").lower()]) if found["scale"] or found["letter"] else 1
     if found["exponent"]:
-        value *= Fraction(10) ** int(found["exponent"][1:])
-    decimals = len(digits.partition(".")[2])
+        scale *= Fraction(10) ** int(re.sub(r"^(?:\s?[x×*]\s?10\s?\^\s?\{?|[eE])|\}", "", found["exponent"]))
+    value, decimals = Fraction(digits), len(digits.partition(".")[2])
     if found["below"]:
-        below = int(found["below"].replace(",", ""))
-        if below == 0:
+        if (below := int(re.sub(r"[, '.]", "", found["below"]))) == 0:
             return None
-        value /= below
-        decimals = 6  # a fraction is exact; its decimal reading is compared to six digits
+        value, decimals = value / below, 6  # a fraction is exact; its decimal reading is compared to six digits
     if found["mixed"]:
         value += int(found["mixed"])
-    if (found["sign"] or found["late"] or "+") in "-−–":
+    if (found["sign"] or "").strip().lower() in ("-", "minus", "negative") or found["late"]:
         value = -value
     percent = bool(found["percent"])
-    return Number(value / 100 if percent else value, percent, decimals)
+    value, step = value * scale, Fraction(1, 2 * 10**decimals) * scale if decimals else Fraction(0)
+    return Number(value / 100, True, step / 100) if percent else Number(value, False, step)
 
 
 def _written(number: Number | None) -> str | None:
@@ -174,3 +239,9 @@ def _written(number: Number | None) -> str | None:
         return None
     value = number.value
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.12g}"
+
+
+__all__: Sequence[str] = (
+    "MARKER", "TOLERANCE", "Number", "final_number", "linear", "mentions", "numbers", "only_number", "read_number",
+    "score_final_number", "score_number", "without_sums",
+)  # fmt: skip

@@ -1,103 +1,92 @@
-"""Find the answer in a reply, whatever stands around it.
+"""Find the answer in a reply about a word, whatever stands around it.
 
-Each parser returns the answer in normal form, or None when there is none or when there are two that differ: an
-ambiguous reply is not given the benefit of the doubt. The evidence is ranked, and the first rank that has any decides:
-the whole reply, then a phrase that announces the answer (``the answer is``, ``is``, ``:``), then what merely occurs.
+Each parser returns the answer in normal form, or None when the reply commits to none or to several. What a reply commits
+to is decided by `graft.tasks.answers.reading`, as for every other kind of answer; here stands what a letter, a spelling,
+a count and a word look like, and which evidence for them is stronger.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
-_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}")
-_HYPHENS = re.compile(r"[\u00ad\u2010-\u2015\u2212\u2043\ufe58\ufe63\uff0d]")
-_QUOTES = str.maketrans({**dict.fromkeys("‘’‚‛′`´", "'"), **dict.fromkeys("“”„‟″«»", '"')})
-_INVISIBLE = re.compile(r"[\u200b-\u200f\u2060\ufeff]")
-_WRAPPING = " \t\n\"'.,;:!()[]{}<>"
+from graft.tasks.answers.number_words import with_digits
+from graft.tasks.answers.numbers import linear, mentions, without_sums
+from graft.tasks.answers.reading import ANSWERED, CONCLUDED, FINAL, NAMED, Mention, Rank, committed, distinct
+from graft.tasks.answers.truths import ABSENT, parse_yes_no
 
-_NUMBER_WORDS = {
-    word: str(value)
-    for value, word in enumerate(
-        (
-            *(
-                "zero",
-                "one",
-                "two",
-                "three",
-                "four",
-                "five",
-                "six",
-                "seven",
-                "eight",
-                "nine",
-                "ten",
-                "eleven",
-                "twelve",
-            ),
-            *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
-        )
-    )
-} | {"none": "0", "never": "0", "nothing": "0", "once": "1", "twice": "2", "thrice": "3"}
+__all__ = ("parse_letter", "parse_letters", "parse_number", "parse_word", "parse_yes_no")
+
+_WRAPPING = " \t\n\"'.,;:!?()[]{}<>$=-*"
 
 _SEPARATORS = (
     r"\s*-+\s*",
-    r"(?:\s*,\s*(?:and\s+)?|\s+and\s+)",
+    r"(?:\s*,\s*(?:(?:and|then|&)\s+)?|\s+(?:and|&)\s+)",
+    r"\s*;\s*",
     r"\s*\n\s*(?:[-•]\s*)?",
-    r"\s*(?:[./|·•>→+]|->)\s*",
+    r"\s*(?:[-=]?>|\.{1,3}|[/|·•→+*:_~]|\bthen\b)\s*",
     r"[ \t]+",
 )
-_RUNS = tuple(re.compile(rf"(?<!\w)(?<!\w')[a-z](?:{separator}[a-z](?!\w))+(?!\w)") for separator in _SEPARATORS)
+_RUNS = tuple(re.compile(rf"(?<!\w)(?<!\w')[a-z](?:{separator}[a-z](?!\w|'\w))+(?!\w)") for separator in _SEPARATORS)
+_NUMBERED = re.compile(r"(?<![\w.])\(?(?:letter\s+)?#?\d{1,2}(?:st|nd|rd|th)?\s*(?:[.):=]|-(?!\d))\s*(?=['\"]?[a-z](?![\w']))|\s*\(\d{1,2}\)(?=\s*(?:[,;.\n-]|$|[a-z]\b))")
+_SOUNDS = re.compile(r"(?<=\b[a-z]) (?:as in|for|like) ['\"]?[a-z]+['\"]?")
+_SPELLED = Rank(re.compile(r"\b(?:spell(?:ed|s|ing)?|spelt|letters|written)\b[^.\n]{0,40}?(?:\s(?:is|are|as|out)|:)?\s*['\"(\[]*$"))
 
-_LETTER = r"(?<!\w)(?<!\w')['\"(\[]*([a-z])(?!\w|'\w)"
-_ANNOUNCED = r"(?:is|'s|was|be|are|=|:|->|→)\s*(?:the\s+)?(?:letter\s+)?"
-_NO_ARTICLE = r"(?:in|of|at|because|and|or|which|as|since|for|the|when|is)\b"
-_ARTICLE = re.compile(rf"(?<![\w'\"])(?:a (?=[a-z]{{2,}})(?!{_NO_ARTICLE})|i(?:'[a-z]+\b| (?=[a-z]{{2,}})))")
-_EITHER_LETTER = re.compile(r"(?<!\w)['\"]?([a-z])['\"]?\s*(?:\bor\b|\band\b|/|&)\s*['\"]?([a-z])(?!\w)")
-
-_N = rf"(?<![\w.,])(\d+|{'|'.join(sorted(_NUMBER_WORDS, key=len, reverse=True))})(?![\w]|[.,]\d)"
-_ABSENT = re.compile(
-    r"\b(?:no|not any|any) (?:letters?\b|occurrences?\b|instances?\b|times?\b|such\b|'?[a-z]'?(?:'?s)?(?!\w))"
-    r"|(?:\bnot|n't) (?:appear|occur|contain|have|include|in\b|used|present|found|there)"
+_LETTER = re.compile(r"(?<!\w)(?<!\w')([a-z])(?!\w|'\w|-\w{2,})")
+_NO_ARTICLE = r"(?:in|of|at|because|and|or|which|as|since|for|the|when|is|was|not|but|comes|appears)\b"
+_ARTICLES = (
+    re.compile(r"\b(?:e\.g|i\.e|a\.m|p\.m)\b\.?"),
+    re.compile(rf"(?<![\w'\"-])(?:a (?=[a-z]{{2,}})(?!{_NO_ARTICLE})|i(?:'[a-z]+\b| (?=[a-z]{{2,}})(?!{_NO_ARTICLE})))"),
+    re.compile(r"(?<![\w'\"-])an? (?=(?:(?:capital|lowercase|small|letter|single|double) )*['\"]?[a-z]['\"]?(?![\w']))"),
+    re.compile(r"\b(?:am|do|should|can|may|could|would|did|have|as) i\b"),
 )
-_EITHER_NUMBER = re.compile(rf"{_N}\s*(?:\bor\b|\bto\b|-)\s*{_N}")
-_PLACES = re.compile(r"\b(?:positions?|places?|index|indices|numbers?)\s+\d+(?:\s*(?:,|and|&|, and)\s*\d+)*")
-_OF_TOTAL = re.compile(rf"{_N}\s*(?:(?:out\s+)?of\s+(?:the\s+|its\s+|all\s+)*|/\s*)\d+")
-_WHOLE_LENGTH = re.compile(r"(?<!\w)\d+[ -]letters?\b(?!\s*['\"]?[a-z](?!\w))")
+_IS = Rank(re.compile(r"(?:\b(?:is|was|be|are|says?|give|choose)|'s|=|:|-+>|→)\s*(?:(?:the|an?|just|simply|clearly|actually|letter|again)\s+)*['\"(\[]*$"))
+_QUOTED = Rank(re.compile(r"['\"]$"), re.compile(r"['\"]"))
+_PLACE_NAME = r"(?:\d+(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|last|next|previous)"
 
+_COUNT = r"\d+(?:st|nd|rd|th)?"
+_LIST = rf"{_COUNT}(?:\s*(?:,\s*and|,\s*&|,|and|&|or)\s*(?:the\s+)?{_COUNT})*"
+_PLACES = re.compile(
+    rf"\b(?:positions?|places?|index|indices|indexes|spots?|slots?|numbers?|steps?|nos?\.?)\s*(?::|#|are|is at)?\s*{_LIST}(?!\s*times)"
+    rf"|\b(?:at|in the|as the)\s+(?:the\s+)?{_LIST}(?!\s*(?:times|letters?|occurrences?|places?\b|r's|%|\w'?s\b))"
+    r"|\(\s*\d+(?:\s*,\s*\d+)+\s*\)|\[\s*\d+(?:\s*,\s*\d+)+\s*\]"
+)
+_OF_TOTAL = re.compile(r"(?<![\w.,-])(\d+)\s*(?:(?:out\s+)?of\s+(?:(?:the|its|all|these|those|a total of)\s+)*|/\s*)\d+\b(?!\s*=)")
+_WHOLE_LENGTH = re.compile(
+    r"(?<!\w)\d+(?:[ -](?:letters?|characters?)\b(?!\s*['\"]?[a-z](?!\w))|\s+long\b)|\blength\b(?:\s+of)?(?:\s+the word)?(?:\s+is|:|=)?\s+\d+"
+)
+_LISTED_LINE = re.compile(r"(?:^|\n)\s*(\d+)[.)]\s+(?=\S)")
+_COUNT_BEFORE = Rank(
+    re.compile(
+        r"(?:\b(?:are|is|was|were|occurs?|appears?|contains?|has|have|total|used?|uses|count|counted|found|see|equals|makes?)\b\s*:?|[=:]|->|→)"
+        r"(?:\s*\b(?:exactly|only|just|a|total|of|in|used|found|counted|present|there|also|about|around|approximately|roughly|the letter '?[a-z]'?|equal to)\b)*\s*['\"(\[]*$"
+    )
+)
+_COUNT_AFTER = Rank(after=re.compile(r"['\")\]]*\s+(?:times?|letters?|occurrences?|instances?|in total|altogether|'?[a-z]'?(?:'?s)?(?!\w))"))
+_BOUND = re.compile(r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to|greater than|no more than|about \d+ or)\s+$")
+_RANGE = re.compile(r"(?<![\w.,-])(\d+)\s*(?:\bto\b|-|\.\.+)\s*(\d+)(?![\w])")
 
-def clean(reply: str) -> str | None:
-    r"""Bring a reply into the normal form that the parsers read.
-
-    Closed thinking is left out, an answer in ``\boxed{}`` stands for the whole reply, Unicode forms of letters,
-    digits, hyphens and quotes become plain ones, Markdown emphasis goes, letters are lowered.
-
-    Returns:
-        The text, or None when the reply ends inside its thinking.
-    """
-    text = _THOUGHTS.sub(" ", reply)
-    text = text.rsplit("</think>", 1)[-1]  # the template may have opened the thinking
-    if "<think>" in text:
-        return None
-    if boxed := _BOXED.findall(text):
-        text = boxed[-1]
-    text = unicodedata.normalize("NFKC", _HYPHENS.sub("-", text.replace("`", "")))
-    text = _HYPHENS.sub("-", _INVISIBLE.sub("", text)).translate(_QUOTES)
-    return re.sub(r"[*_#~]", "", text).lower().strip()
+_OPENING = re.compile(r"^(?:(?:sure|ok(?:ay)?|yes|certainly|of course|alright|great|absolutely|understood|here (?:you go|it is|you are)|no problem|hello|hi|done)\b[\s!,.:-]+)+")
+_IN_WORD = re.compile(r"(?<![\w'-])([a-z]{2,})(?![\w'-])")
+_NO_WORDS = frozenset(
+    "or and not but is it the an of to in unknown unclear correct incorrect wrong right spelled spelt misspelled unsure "
+    "sorry unable impossible hard sure okay ok yes no hello hi done thanks great understood here word letters".split()
+)
+_STOPS = r"['\")\]]*\s*(?:[.!,;(:\n-]|$|or\b|and\b|not\b|because\b|as\b)"
+_SAYS = Rank(
+    re.compile(
+        r"(?:\b(?:word|it|that|this|they|answer|together|which|letters|result|reply|repeat|repeated|copy)\b(?:\s+(?:is|are|again|would be|reads?|gives?|says?|spells?|forms?|makes?)|'s|:)"
+        r"|\b(?:spells?|spelling|forms?|makes?|reads?|gives?|repeat|into|write|say)\b|[=:]|-+>|→|=>)\s*:?\s*(?:(?:the|a|word|out|just|simply|english|again)\s+)*['\"(\[]*$"
+    ),
+    re.compile(_STOPS),
+)
+_THE_WORD = Rank(re.compile(r"^[\W]*(?:the )?word\s+['\"]?$"), re.compile(_STOPS))
+_LONE = Rank(re.compile(r"(?:^|[.!\n]|…)[\s'\"(\[]*$"), re.compile(r"['\")\]]*\s*(?:[.!\n(…]|$|(?:is|was) (?:the|your) (?:word|answer)\b|or\b|,? not\b)"))
 
 
 def parse_letters(reply: str) -> str | None:
     """The letters of a spelled word, joined: single letters with the same separator between all of them."""
-    text = clean(reply)
-    if text is None:
-        return None
-    text = re.sub(r"^\s*\d+\s*[.):]\s*", "", text, flags=re.MULTILINE)
-    text = re.sub(r"['\"]([a-z])['\"]", r"\1", text)
-    if re.fullmatch(r"[a-z]", text.strip(_WRAPPING)):
-        return text.strip(_WRAPPING)
-    return _only(re.sub(r"[^a-z]", "", re.sub(r"\band\b", "", run)) for run in _spelled_runs(text))
+    return committed(reply, _read_letters)
 
 
 def parse_letter(reply: str, ordinals: Sequence[str] = ()) -> str | None:
@@ -105,100 +94,113 @@ def parse_letter(reply: str, ordinals: Sequence[str] = ()) -> str | None:
 
     Args:
         reply: what the model wrote.
-        ordinals: names of the asked place (``3rd``, ``third``); a sentence that says what the letter at that place is
-            outranks sentences about other places.
+        ordinals: names of the asked place (``3rd``, ``third``, ``position 3``); a sentence that says what the letter at
+            that place is outranks sentences about other places.
     """
-    text = clean(reply)
-    if text is None:
-        return None
-    if re.fullmatch(r"[a-z]", text.strip(_WRAPPING + "-")):
-        return text.strip(_WRAPPING + "-")
-    text = re.sub(r"['\"]([a-z])['\"]\s*[,-]\s*(?=['\"][a-z]['\"])", r"\1, ", text)
-    for run in sorted(_spelled_runs(text), key=len, reverse=True):
-        text = text.replace(run, " … ")
-    text = _ARTICLE.sub(" … ", text)
-    if any(first != second for first, second in _EITHER_LETTER.findall(text)):
-        return None
-    place = "|".join(re.escape(name) for name in ordinals)
-    ranks = [rf"\banswer\b\s*(?:is|:|=)\s*(?:the\s+)?(?:letter\s+)?{_LETTER}"]
-    if ordinals:
-        ranks.append(rf"\b(?:{place})\b(?:(?!\b\d*(?:st|nd|rd|th)\b)[^.,;\n])*?{_ANNOUNCED}{_LETTER}")
-    return _first_rank([*ranks, rf"(?:\b|(?=[=:→-])){_ANNOUNCED}{_LETTER}", r"['\"]([a-z])['\"]", _LETTER], text)
+    ranks = (FINAL, ANSWERED, *_place_ranks(ordinals), CONCLUDED, NAMED, _IS, _QUOTED)
+    return committed(reply, lambda statement: _read_letter(statement, ranks))
 
 
-def parse_number(reply: str, *, ignore_length: bool = False) -> str | None:
+def parse_number(reply: str, *, ignore_length: bool = False, letter: str = "") -> str | None:
     """One whole number in digits, written in digits or words.
 
     Args:
         reply: what the model wrote.
         ignore_length: leave "10 letters" out when another number is there, as in a count of one letter.
+        letter: the letter that is counted; what a sentence says of it outranks what it says of others.
     """
-    text = clean(reply)
-    if text is None:
-        return None
-    bare = text.strip(_WRAPPING)
-    if re.fullmatch(r"\d+", bare) or bare in _NUMBER_WORDS:
-        return _number(bare)
-    text = _OF_TOTAL.sub(r"\1 ", _PLACES.sub(" ", text))
-    if ignore_length and re.search(_N, shorter := _WHOLE_LENGTH.sub(" ", text)):
-        text = shorter
-    if any(_number(first) != _number(second) for first, second in _EITHER_NUMBER.findall(text)):
-        return None
-    filler = r"(?:\s*(?:exactly|only|just|a|total|of|in|used|found|counted|present))*\s*"
-    before = rf"(?:\b(?:are|is|occurs?|appears?|contains?|has|have|total|used|count)\b\s*:?|[=:]){filler}{_N}"
-    after = rf"{_N}\s+(?:times?|letters?|occurrences?|instances?|'?[a-z]'?(?:'?s)?(?!\w))"
-    found = _first_rank(
-        [rf"\banswer\b\s*(?:is|:|=)\s*{_N}", rf"{before}|{after}", r"(?<![\w.,])(\d+)(?![\w]|[.,]\d)", _N], text
-    )
-    if found is None and not re.search(_N, text) and _ABSENT.search(text):
-        return "0"
-    return found
-
-
-def parse_yes_no(reply: str) -> str | None:
-    """``yes`` or ``no``; a leading one decides, else the only one, else a plain statement."""
-    text = clean(reply)
-    if text is None:
-        return None
-    text = re.sub(r"\byes or no\b\W*", "", text)
-    words = re.findall(r"\b(yes|yeah|yep|true|no|nope|false)\b", text)
-    answers = ["yes" if word in ("yes", "yeah", "yep", "true") else "no" for word in words]
-    if (
-        answers
-        and re.match(rf"\W*{words[0]}\b(?!\s+(?:or|and|letter))", text)
-        and not re.search(r"\b(?:yes|no)\s+(?:and|or)\s+(?:yes|no)\b", text)
-    ):
-        return answers[0]
-    if answers:
-        return _only(answers)
-    if re.search(r"\bnot\b|n't\b", text):
-        return "no" if _ABSENT.search(text) else None
-    return (
-        "yes" if re.search(r"\b(?:contains?|appears?|occurs?|includes?|has the letter|is in|present)\b", text) else None
-    )
+    found = committed(reply, lambda statement: _read_count(statement, ignore_length, letter))
+    return found if found is not None and found.isdecimal() else None
 
 
 def parse_word(reply: str) -> str | None:
     """One word of two letters or more; spelled-out letters beside it are left out."""
-    text = clean(reply)
-    if text is None:
-        return None
-    for run in sorted(_spelled_runs(text), key=len, reverse=True):
-        text = text.replace(run, " ")
-    bare = text.strip(_WRAPPING + "=->")
-    if re.fullmatch(r"[a-z]+", bare):
-        return bare
-    word = r"['\"]?\s*([a-z]{2,})\b['\"]?\s*(?:[.!,;(\n]|$)"
-    return _first_rank(
-        [
-            rf"(?:\b(?:answer|word|it|that|this|is|spells?)\b(?:\s+is)?\s*:?|[=:]|->)\s*(?:the word\s*)?{word}",
-            r"['\"]([a-z]{2,})['\"]",
-        ],
-        text,
-    )
+    return committed(reply, _read_word)
 
 
-def _spelled_runs(text: str) -> list[str]:
+def _read_letters(statement: str) -> list[str]:
+    text = _SOUNDS.sub("", _NUMBERED.sub(" ", _lowered(statement)))
+    text = re.sub(r"['\"]([a-z])['\"]", r"\1", text)
+    if re.fullmatch(r"[a-z]", bare := text.strip(_WRAPPING)):
+        return [bare]
+    runs = _spelled_runs(text)
+    if any(len(run.value) > 2 for run in runs):
+        runs = [run for run in runs if len(run.value) > 2 or text[run.start : run.start + 2] not in ("a ", "i ")]
+    return distinct(text, runs, (FINAL, ANSWERED, CONCLUDED, _SPELLED))
+
+
+def _read_letter(statement: str, ranks: Sequence[Rank]) -> list[str]:
+    text = _lowered(statement)
+    if re.fullmatch(r"[a-z]", bare := text.strip(_WRAPPING)):
+        return [bare]
+    for article in _ARTICLES:
+        text = article.sub(" … ", text)
+    text = re.sub(r"['\"]([a-z])['\"]\s*[,-]\s*(?=['\"][a-z]['\"])", r"\1, ", text)
+    if len(_NUMBERED.findall(text)) > 1:
+        text = re.sub(rf"(?:{_NUMBERED.pattern})['\"]?[a-z]\b['\"]?", " … ", text)
+    for run in reversed(_spelled_runs(text)):
+        if len(run.value) > 2:
+            text = text[: run.start] + "…" + text[run.end :]
+    found = [Mention(match.start(), match.end(), match[1]) for match in _LETTER.finditer(text)]
+    return distinct(text, found, ranks)
+
+
+def _read_count(statement: str, ignore_length: bool, letter: str) -> list[str]:
+    text = re.sub(r"^\s*-\s+(?=\d)", "", _lowered(statement), flags=re.MULTILINE)
+    if len(listed := _LISTED_LINE.findall(text)) > 1 and listed[0] in ("1", "0"):
+        text = _LISTED_LINE.sub("\n", text)
+    if len(_NUMBERED.findall(text)) > 1:
+        text = _NUMBERED.sub(" ", text)
+    text = with_digits(without_sums(linear(text)), adverbs=True)
+    text = _PLACES.sub(" ", _RANGE.sub(r"\1 or \2", _OF_TOTAL.sub(r"\1 ", text)))
+    if ignore_length and mentions(shorter := _WHOLE_LENGTH.sub(" ", text)):
+        text = shorter
+    found = mentions(text)
+    counts = [
+        Mention(one.start, one.end, str(one.value.value))
+        for one in found
+        if not _BOUND.search(text[max(0, one.start - 20) : one.start])
+    ]
+    if not found and ABSENT.search(text):
+        return ["0"]
+    return distinct(text, counts, (FINAL, ANSWERED, *_letter_ranks(letter), CONCLUDED, _COUNT_BEFORE, _COUNT_AFTER))
+
+
+def _read_word(statement: str) -> list[str]:
+    text = _lowered(statement)
+    for run in reversed(_spelled_runs(text)):
+        text = text[: run.start] + "…" + text[run.end :]
+    text = _OPENING.sub("", text)
+    if re.fullmatch(r"[a-z]{2,}", bare := text.strip(_WRAPPING + "…")):
+        return [bare]
+    found = [Mention(one.start(1), one.end(1), one[1]) for one in _IN_WORD.finditer(text) if one[1] not in _NO_WORDS]
+    return distinct(text, found, (FINAL, ANSWERED, CONCLUDED, _SAYS, _QUOTED, _THE_WORD, _LONE), bare=False)
+
+
+def _place_ranks(ordinals: Sequence[str]) -> list[Rank]:
+    """A sentence about the asked place: "the 3rd letter … is r", "position 3: r", "r is the third", "r (3rd)"."""
+    if not ordinals:
+        return []
+    place = "|".join(re.escape(name) for name in ordinals)
+    before = rf"\b(?:{place})\b(?:(?!\b{_PLACE_NAME}\b)[^.,;\n])*?{_IS.before.pattern if _IS.before else ''}"
+    after = rf"['\")\]]*\s*(?:(?:is|was|comes|appears|stands|sits|=)\s+(?:clearly )?(?:at |in |as )?(?:the |its )?(?:{place})\b|\((?:the )?(?:{place})\b)"
+    return [Rank(re.compile(before)), Rank(after=re.compile(after))]
+
+
+def _letter_ranks(letter: str) -> list[Rank]:
+    """A sentence about the counted letter: "3 r's", "r: 3", "the letter r appears 3"."""
+    if not letter:
+        return []
+    name = rf"['\"]?{re.escape(letter)}['\"]?(?:'?s)?"
+    before = rf"(?<!\w){name}\s*(?:(?:appears?|occurs?|shows? up|comes? up|is|are|was|used|found|there|in|the|word|exactly|only|just|a|total|of|:|=|-)\s*|['\"]?[a-z]{{4,}}['\"]?\s*)*$"
+    return [Rank(after=re.compile(rf"\s+(?:letters?\s+|times?\s+)?{name}(?!\w)")), Rank(re.compile(before))]
+
+
+def _lowered(statement: str) -> str:
+    return re.sub(r"[#~]", "", statement).lower().strip()
+
+
+def _spelled_runs(text: str) -> list[Mention[str]]:
     """Stretches of two or more single letters with one kind of separator, the longest where they overlap."""
     found = sorted(
         (match for pattern in _RUNS for match in pattern.finditer(text)), key=lambda match: match.start() - match.end()
@@ -207,24 +209,7 @@ def _spelled_runs(text: str) -> list[str]:
     for match in found:
         if all(match.end() <= other.start() or match.start() >= other.end() for other in kept):
             kept.append(match)
-    return [match.group() for match in sorted(kept, key=lambda match: match.start())]
-
-
-def _first_rank(patterns: Iterable[str], text: str) -> str | None:
-    """The one answer of the first pattern that matches anything; None when its matches differ."""
-    for pattern in patterns:
-        answers = [_number(next(filter(None, match.groups()))) for match in re.finditer(pattern, text)]
-        if answers:
-            return _only(answers)
-    return None
-
-
-def _only(answers: Iterable[str]) -> str | None:
-    distinct = set(answers)
-    return distinct.pop() if len(distinct) == 1 else None
-
-
-def _number(text: str) -> str:
-    """A number in digits without leading zeros; anything else unchanged."""
-    text = _NUMBER_WORDS.get(text, text)
-    return str(int(text)) if text.isdecimal() else text
+    return [
+        Mention(match.start(), match.end(), re.sub(r"[^a-z]", "", re.sub(r"\b(?:and|then)\b", "", match.group())))
+        for match in sorted(kept, key=lambda match: match.start())
+    ]
