@@ -207,7 +207,7 @@ WORD = [
     ('The word is "straw".', "straw"),
     ("It is straw", "straw"),
     ("It spells straw", "straw"),
-    ("It's straw", None),
+    ("It's straw", "straw"),
     ("s-t-r-a-w spells straw.", "straw"),
     ("straw (s-t-r-a-w)", "straw"),
     ("s-t-r-a-w: straw", "straw"),

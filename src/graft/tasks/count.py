@@ -84,7 +84,7 @@ class CountTask(WordTask):
 
     def parse(self, example: Example, reply: str) -> str | None:
         """The number, in digits."""
-        return parse_number(reply, ignore_length=True)
+        return parse_number(reply, ignore_length=True, letter=str(example.strata.get("letter", "")))
 
     def details(self, example: Example, answer: str | None) -> dict[str, float]:
         """``absolute_error``, NaN without an answer."""

@@ -95,8 +95,8 @@ class PositionTask(WordTask):
 
     def parse(self, example: Example, reply: str) -> str | None:
         """The letter; a sentence about the asked place outranks others."""
-        n = int(example.strata["index_from_end" if example.strata["from_end"] else "index"])
-        return parse_letter(reply, (ordinal(n), _ORDINAL_WORDS[n - 1]) if n <= len(_ORDINAL_WORDS) else (ordinal(n),))
+        from_end = bool(example.strata["from_end"])
+        return parse_letter(reply, place_names(int(example.strata["index_from_end" if from_end else "index"]), from_end))
 
     def details(self, example: Example, answer: str | None) -> dict[str, float]:
         """``same_letter_in_word``: 1 when the answer is some letter of the word, NaN without an answer."""
@@ -134,6 +134,16 @@ def _place(example: Example) -> tuple[str, int]:
     if example.strata["from_end"]:
         return "end", int(example.strata["index_from_end"])
     return "start", int(example.strata["index"])
+
+
+def place_names(n: int, from_end: bool) -> tuple[str, ...]:
+    """What the n-th place is called: ``3rd``, ``third``, ``position 3``; from the end also ``3rd from the end``."""
+    names = (ordinal(n), *_ORDINAL_WORDS[n - 1 : n])
+    if not from_end:
+        return (*names, f"position {n}", f"letter {n}", f"letter number {n}", f"index {n}", f"#{n}")
+    far = tuple(f"{name} {end}" for name in names for end in ("from the end", "letter from the end", "to last", "to the last"))
+    special = {1: ("last", "final"), 2: ("last but one", "second-to-last", "second last", "next to last", "penultimate")}
+    return (*far, *special.get(n, ()), *(names if n > 1 else ()))
 
 
 def ordinal(n: int) -> str:

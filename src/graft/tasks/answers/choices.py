@@ -17,6 +17,7 @@ from graft.tasks.answers.reading import (
     distinct,
     plain,
 )
+from graft.tasks.answers.truths import is_determiner
 
 _CHOSEN = Rank(
     re.compile(
@@ -59,7 +60,7 @@ def find_label(reply: str, labels: Sequence[str]) -> str | None:
         found = [
             Mention(match.start(), match.end(), known[key])
             for match in pattern.finditer(statement)
-            if (key := _key(match[0], known)) in known
+            if (key := _key(match[0], known)) in known and not (key == "no" and is_determiner(statement, match.end()))
         ]
         return distinct(statement, found, (*ANNOUNCED, _CLASSED, _ALONE_ON_LINE, _OPENS))
 
@@ -91,14 +92,14 @@ def find_letter(reply: str, letters: Sequence[str]) -> str | None:
 
 def _key(text: str, known: dict[str, str]) -> str:
     """What a label is looked up by: as it is written where capitals tell labels apart, else without regard to them."""
-    spaced = re.sub(r"[\s_-]+", " ", text).strip()
+    spaced = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text).strip()
     return spaced if spaced in known else spaced.casefold()
 
 
 @lru_cache(maxsize=64)
 def _pattern(names: tuple[str, ...]) -> tuple[dict[str, str], re.Pattern[str]]:
     """The labels by look-up key, and the pattern of any of them, the longest first."""
-    spaced = [re.sub(r"[\s_-]+", " ", name).strip() for name in names]
+    spaced = [re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", name).strip() for name in names]
     folded = Counter(text.casefold() for text in spaced)
     keys = {(text if folded[text.casefold()] > 1 else text.casefold()): name for text, name in zip(spaced, names, strict=True)}
     texts = "|".join(_bounded(text) for text in sorted(spaced, key=len, reverse=True) if text)

@@ -13,9 +13,11 @@ _VALUES = {word: value for value, word in enumerate(_SMALL)} | {
     word: 10 * value for value, word in enumerate(_TENS, start=2)
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
-_ANY = "|".join(sorted({*_VALUES, *_SCALES}, key=len, reverse=True))
+_UNITS, _TEENS = "|".join(_SMALL[1:10]), "|".join((_SMALL[0], *_SMALL[10:]))
+_BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-](?:{_UNITS})\b)?|{_TEENS}|{_UNITS})\b"
+_BELOW_1000 = rf"(?:(?:{_BELOW_100}|a)\s+hundred\b(?:\s+(?:and\s+)?{_BELOW_100})?|{_BELOW_100}|a(?=\s+(?:thousand|million|billion)\b))"
 _RUN = re.compile(
-    rf"(?<![\w-])(?:(?:{_ANY})(?:(?:\s+and\s+|[\s-]+)(?=(?:{_ANY})\b))?)+(?![\w])(?!-\w)|(?<![\w-])a (?=hundred|thousand|million|dozen)",
+    rf"(?<![\w-]){_BELOW_1000}(?:\s+(?:thousand|million|billion)\b(?:\s+(?:and\s+)?{_BELOW_1000})?)*(?!-\w)",
     re.IGNORECASE,
 )
 _SAYS = r"(?:is|are|was|were|has|have|had|contains?|appears?|occurs?|exactly|only|just|total(?: of)?|count(?: of)?|there's|uses?|equals|=|:|answer)"
@@ -60,8 +62,8 @@ def _one(found: re.Match[str]) -> str:
 
 def _run(found: re.Match[str]) -> str:
     words = [word for word in re.findall(r"[a-z]+", found[0].lower()) if word != "and"]
-    if words in (["one"], ["a"]):
-        return found[0] if words == ["one"] else "1 "
+    if words == ["one"]:
+        return found[0]
     total = current = 0
     for word in words:
         if word == "hundred":
@@ -69,5 +71,5 @@ def _run(found: re.Match[str]) -> str:
         elif word in _SCALES:
             total, current = total + max(current, 1) * _SCALES[word], 0
         else:
-            current += _VALUES[word]
+            current += _VALUES.get(word, 1)  # "a hundred"
     return str(total + current)

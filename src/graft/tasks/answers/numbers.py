@@ -9,13 +9,12 @@ numbers.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from graft.tasks.answers.number_words import with_digits
-from graft.tasks.answers.reading import ANSWERED, FINAL, NAMED, TERMINAL, Mention, committed, distinct, plain, settle
+from graft.tasks.answers.reading import ANSWERED, FINAL, NAMED, TERMINAL, Mention, characters, committed, distinct, plain, settle
 from graft.tasks.answers.truths import parse_yes_no
 from graft.types import Score
 
@@ -47,7 +46,7 @@ _NUMBER = re.compile(
     rf"(?P<exponent>[eE][-+]?[0-9]{{1,2}}(?![0-9A-Za-z])|\s?[x×*]\s?10\s?\^\s?\{{?[-+]?[0-9]{{1,2}}\}}?)?"
     rf"(?:\s?/\s?(?P<below>{_DIGITS})(?![0-9./]))?"
     rf"(?:(?P<letter>k|K|M|B|bn|mn)\b|[\s-]?(?P<scale>hundred|dozen|thousand|million|mln|mn|billion|bn|trillion|tn)\b)?"
-    rf"(?P<percent>\s?(?:%|percent\b|per\s?cent\b|pct\b))?",
+    rf"(?P<half>\s+and\s+(?:a|one)\s+half\b)?(?P<percent>\s?(?:%|percent\b|per\s?cent\b|pct\b))?",
     re.IGNORECASE,
 )
 _FRACTION = re.compile(
@@ -63,7 +62,8 @@ _ASIDE = re.compile(
     r"less|half|double|twice|divided|because|since)\b[^\n]{0,80}|\b(?:because|since|check(?:ing)?:|verification:)[^\n]{0,120}",
     re.IGNORECASE,
 )
-_UNCOMMITTED = re.compile(r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to|between|from)\s+[$€£]?$", re.IGNORECASE)
+_RANGE = re.compile(r"(?<=\d)\s?(?:-|\bto\b|\bthrough\b)\s?(?=[$€£]?\d)", re.IGNORECASE)
+_UNCOMMITTED = re.compile(r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to)\s+[$€£]?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class Number:
 
 def linear(text: str) -> str:
     r"""A text in plain characters, with the LaTeX of numbers on one line: ``1{,}234``, ``\frac12``, ``\$5``."""
-    text = unicodedata.normalize("NFKC", re.sub(r"[\u2010-\u2015\u2212]", "-", text))
-    text = _SPACING.sub(" ", text.replace("{,}", ",").replace("\\%", "%").replace("\\$", "$").replace("\u2044", "/"))
+    text = characters(text).replace("{,}", ",").replace("\\%", "%").replace("\\$", "$")
+    text = _SPACING.sub(" ", text)
     text = re.sub(r"\\(?:times|cdot)\b", "*", re.sub(r"\\div\b", "/", text))
     return _FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]}", text)
 
@@ -135,6 +135,7 @@ def read_number(statement: str) -> list[Number]:
         return [mention.value for mention in mentions(line)[:1]]
     if shorter := _ASIDE.sub(" ", text):
         text = shorter if mentions(shorter) else text
+    text = _RANGE.sub(" or ", text)
     if not (found := mentions(text)):
         text = with_digits(text)
         found = mentions(text)
@@ -224,6 +225,8 @@ def _read(found: re.Match[str]) -> Number | None:
         if (below := int(re.sub(r"[, '.]", "", found["below"]))) == 0:
             return None
         value, decimals = value / below, 6  # a fraction is exact; its decimal reading is compared to six digits
+    if found["half"]:
+        value, decimals = value + Fraction(1, 2), max(decimals, 1)
     if found["mixed"]:
         value += int(found["mixed"])
     if (found["sign"] or "").strip().lower() in ("-", "minus", "negative") or found["late"]:

@@ -88,7 +88,7 @@ _UNSURE = re.compile(r"(?:\bnot|n't|\bcannot) (?:really )?(?:sure|certain|know|s
 _FILLER = (
     r"(?:(?:be|been|is|as|a|an|the|its|really|very|too|at all|exactly|even|quite|particularly|actually|truly|entirely|"
     r"necessarily|in fact|of|letters?|numbers?|option|choice|answer|word|labell?ed|called|considered|classified|say|"
-    r"said|it|either|overly|so|that|simply|clearly|position|equal to|spelled|written)\s+)*['\"(\[]*"
+    r"said|it|either|overly|so|that|simply|clearly|position|equal to|spelled|written|appears?|occurs?|contains?|have|has|includes?|used|there)\s+)*['\"(\[]*"
 )
 _NEGATED = re.compile(
     rf"(?:\b(?:not|never|no longer|nor|neither|rather than|instead of|except|other than|unlike|cannot|isnt|wasnt|without|"
@@ -108,8 +108,13 @@ _JOINED = re.compile(
     r"\s*['\"(\[]*",
     re.IGNORECASE,
 )
+_COMMA = re.compile(r"['\")\]]*\s*[,;]\s*['\"(\[]*")
+_CLAUSE_END = re.compile(r"['\")\]]*\s*(?:[.!?,;\n]|$|\b(?:or|and)\b)")
 _LONGEST = 20_000
 """Characters of a reply that are read; of a longer one a quarter at the beginning and the rest at the end."""
+
+_MOST = 400
+"""Mentions that are weighed at the end of a statement, and a quarter of that at its beginning."""
 
 _AROUND = 90
 """Characters before and after a mention that its rank may depend on."""
@@ -147,22 +152,23 @@ class Rank:
 _LINK = r"\s*(?:(?:would|should|must|will|can|to)\s+(?:only\s+)?be|is|was|are|=|:|->|→|being|'s)(?:\s*[:=])?"
 _LEAD = (
     r"\s*(?:(?:the|a|an|letter|number|option|choice|word|label|just|simply|clearly|definitely|exactly|only|probably|"
-    r"likely|most|therefore|thus|then|indeed|still|about|approximately|around|roughly)\s+)*(?:option\s*)?['\"(\[$]*\s*$"
+    r"likely|most|either|both|therefore|thus|then|indeed|still|about|approximately|around|roughly)\s+)*(?:option\s*)?['\"(\[$]*\s*$"
 )
 _SAID = r"(?:answers?|solution|result|choice|option|response|reply|conclusion|verdict|prediction|label|output)"
-FINAL = Rank(re.compile(rf"\b(?:final|correct|right|corrected|ultimate)\s+(?:{_SAID}|letter|number|word|count|total)\b(?:[^.:=\n]{{0,50}}?){_LINK}{_LEAD}", re.IGNORECASE))
+_GAP = r"(?:(?!\b(?:is|are|was|were)\b)[^.,;:=\n]){0,50}?"
+FINAL = Rank(re.compile(rf"\b(?:final|correct|right|corrected|ultimate)\s+(?:{_SAID}|letter|number|word|count|total)\b{_GAP}{_LINK}{_LEAD}", re.IGNORECASE))
 """Announced as the final answer."""
 
 CONCLUDED = Rank(
     re.compile(
-        rf"\b(?:so|therefore|thus|hence|consequently|in conclusion|finally|in summary|altogether|in total)\b[^.!?\n]{{0,60}}?{_LINK}{_LEAD}"
+        rf"\b(?:so|therefore|thus|hence|consequently|in conclusion|finally|in summary|altogether|in total)\b,?{_GAP}{_LINK}{_LEAD}"
         rf"|\b(?:therefore|thus|hence|in conclusion|finally)\b[,:]?{_LEAD}",
         re.IGNORECASE,
     )
 )
 """Announced as what follows from the rest."""
 
-ANSWERED = Rank(re.compile(rf"\b{_SAID}\b(?:[^.:=\n]{{0,50}}?){_LINK}{_LEAD}|\banswer\b{_LEAD}", re.IGNORECASE))
+ANSWERED = Rank(re.compile(rf"\b{_SAID}\b{_GAP}{_LINK}{_LEAD}|\banswer\b{_LEAD}", re.IGNORECASE))
 """Announced as the answer."""
 
 NAMED = Rank(after=re.compile(r"['\")\]]*\s*(?:is|was|would be|must be|=)\s+(?:clearly |definitely )?(?:the )?(?:correct|right|best|answer|final)\b", re.IGNORECASE))
@@ -191,14 +197,18 @@ def settle(reply: str) -> str | None:
 
 def plain(text: str) -> str:
     """A text in the normal form of `settle`, for a right answer or a label."""
-    text = _STRUCK.sub(" ", text.replace("`", "")).translate(_QUOTES)
-    text = _RAISED.sub(lambda found: "^" + unicodedata.normalize("NFKC", found[0]), _VULGAR.sub(" ", text))
-    text = unicodedata.normalize("NFKC", _HYPHENS.sub("-", text))
-    text = _HYPHENS.sub("-", _INVISIBLE.sub("", text)).translate(_QUOTES)
-    text = "".join(str(unicodedata.decimal(char)) if char > "9" and char.isdecimal() else char for char in text)
+    text = characters(_STRUCK.sub(" ", text.replace("`", "")))
     text = _LATEX_FENCE.sub(" ", _LATEX_TEXT.sub(r"\1", text))
     text = _UNDERLINES.sub("", _STARS.sub("", _BULLETS.sub("", text)))
     return _box_announced(_HTML.sub(lambda found: found[0] if "answer" in found[0].lower() else " ", text)).strip()
+
+
+def characters(text: str) -> str:
+    """A text in plain characters: compatible forms, hyphens, quotes, spaces and digits of every script as ASCII's."""
+    text = _RAISED.sub(lambda found: "^" + found[0], _VULGAR.sub(" ", _HYPHENS.sub("-", text.translate(_QUOTES))))
+    text = unicodedata.normalize("NFKC", text)
+    text = _HYPHENS.sub("-", _INVISIBLE.sub("", text)).translate(_QUOTES)
+    return "".join(str(unicodedata.decimal(char)) if char > "9" and char.isdecimal() else char for char in text)
 
 
 def committed(
@@ -266,7 +276,8 @@ def distinct(
         bare: False asks for some evidence beside the mention.
         last: among bare mentions the last one counts, as in worked solutions; without it all of them do.
     """
-    live = [mention for mention in mentions if not negated(text, mention)]
+    live = list(mentions)
+    live = [mention for mention in live[: _MOST // 4] + live[_MOST // 4 :][-_MOST:] if not negated(text, mention)]
     for rank in (*ranks, Rank()) if bare else ranks:
         picked = [place for place, mention in enumerate(live) if rank.holds(text, mention)]
         if last and rank == Rank():
@@ -325,13 +336,13 @@ def _last_word(
 def _corrections(words: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of any correction at the start of a clause, and of one that takes back; answers are no corrections."""
     taken = {word.casefold() for word in words}
-    strong = "|".join(cue for cue in _STRONG if not taken & set(re.findall(r"[a-z]+", cue.split("(?=")[0])))
+    strong = "|".join(cue for cue in _STRONG if not any(re.fullmatch(cue.split("(?=")[0], word) for word in taken))
     weak = "|".join(_WEAK)
     start = (
         r"(?:^|(?<=[.!?;:,()\n-])|(?<=\bbut)|(?<=[.!?;:,()\n'\"-]\s)"
         r"|(?<=\s)(?=(?:no,?\s+wait|wait,?\s+no|actually,?\s+no|(?:or|but)\s+rather|i\s+meant?|scratch\s+that|make\s+that)\b))"
     )
-    anything = rf"{start}[\s'\"(-]{{0,6}}(?:\b(?:but|oh|ah|well|uh|um|er)\b[\s,]{{0,3}}){{0,3}}(?:\b(?:{weak}|{strong})\b[\s,.:;!?)-]{{0,6}})+"
+    anything = rf"{start}[\s'\"(-]{{0,6}}(?:\b(?:but|oh|ah|well|uh|um|er)\b[\s,]{{0,3}}){{0,3}}(?:\b(?:{weak}|{strong})\b(?:[\s,:;!?)]|[.-](?!\d)){{0,6}})+"
     return re.compile(anything, re.IGNORECASE), re.compile(rf"\b(?:{strong})(?:\b|(?=\W)|$)", re.IGNORECASE)
 
 
@@ -340,6 +351,14 @@ def _joined(text: str, mentions: Sequence[Mention[Answer]], place: int) -> Itera
     first = last = place
     while first and _JOINED.fullmatch(text[mentions[first - 1].end : mentions[first].start]):
         first -= 1
-    while last + 1 < len(mentions) and _JOINED.fullmatch(text[mentions[last].end : mentions[last + 1].start]):
+    while last + 1 < len(mentions) and (
+        _JOINED.fullmatch(text[mentions[last].end : mentions[last + 1].start]) or _listed(text, mentions, last)
+    ):
         last += 1
     return range(first, last + 1)
+
+
+def _listed(text: str, mentions: Sequence[Mention[Answer]], place: int) -> bool:
+    """Whether the mention after a place is the next entry of a list: a comma before it, the end of a clause after it."""
+    between = text[mentions[place].end : mentions[place + 1].start]
+    return bool(_COMMA.fullmatch(between) and _CLAUSE_END.match(text, mentions[place + 1].end))

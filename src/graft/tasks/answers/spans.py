@@ -21,7 +21,7 @@ MOST_AROUND = 30
 """Words that a reply may hold beside the right ones: a reply that copies a passage commits to no answer in it."""
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PERCENT = re.compile(r"(?<=\d)\s*(?:per\s?cent|percent)\b")
+_PERCENT = re.compile(r"(?<=\d)\s*(?:per\s?cent\b|%)")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _KEPT = re.compile(r"(?<=\d)[.,/:-](?=\d)|(?<![\w.])\.(?=\d)|(?<![\w)\]])-(?=[$€£]?\.?\d)|(?<=\d)%")
 _UNSPACED = re.compile(rf"([{UNSPACED}])")
@@ -66,10 +66,11 @@ def score_span(gold: str, reply: str) -> Score:
         commits to (its last correction), not negated, and with at most `MOST_AROUND` other words. Details: ``f1``,
         ``precision``, ``recall`` of the answer without thinking and without a next question.
     """
-    text = before_next_question(settle(reply) or "")
+    settled = settle(reply)
+    text = before_next_question(settled or "")
     right, said = tokens(gold), tokens(text)
     f1, precision, recall = token_f1(gold, text)
-    strict = normalise(gold) == normalise(reply)
+    strict = settled is not None and normalise(gold) == normalise(reply)
     details = {"f1": f1, "precision": precision, "recall": recall}
     lenient = strict or right == said or _holds(right, text)
     answer = normalise(text)

@@ -15,14 +15,14 @@ _NO_DETERMINER = re.compile(
     r"'?\w+'? (?:does|do|is|isn't|doesn't|has|contains|lacks|cannot|can't|was|did|didn't)\b)['\"]?\w"
 )
 _CLAUSE_START = re.compile(
-    r"(?:^|[.!?;:,\n(]|--|\s-|\b(?:is|say|so|answer|=|be|definitely|clearly|absolutely|think|probably|therefore|but|and|or|nor|not|it's|would be|maybe|perhaps|both))\W{0,6}$"
+    r"(?:^|[.!?;:,/\n(]|--|\s-|\b(?:is|say|so|answer|=|be|definitely|clearly|absolutely|think|probably|therefore|but|and|or|nor|not|it's|would be|maybe|perhaps|both))\W{0,6}$"
 )
 _NEGATED = re.compile(r"(?:\bnot|n't|\bnever|\bneither|\bnor)\s+(?:(?:a|the|exactly|simply|really|say|be)\s+)*['\"]*$")
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|assuming|see if|check that|unless)\b[^.,;!?\n]*")
 _FINAL = re.compile(rf"\b(?:answer|conclusion|verdict)\b(?:[^.:=\n]{{0,50}}?)\s*(?:is|was|:|=)\W*({'|'.join((*_YES, *_NO))})\b(?!\s*(?:or|and|/)\s*(?:yes|no|true|false)\b)")
 ABSENT = re.compile(
     r"\bno\s+(?:letters?\b|occurrences?\b|instances?\b|such\b|trace\b|sign\b|['\"]?[a-z]['\"]?(?:'?s)?(?!\w))"
-    r"|(?:\bnot|n't|\bcannot|\bnever|\b(?:does|is|do|has)nt)\s+(?:(?:actually|even|really|ever|anywhere|at all|a|the|to|be|letter|['\"]?[a-z]['\"]?)\s+)*"
+    r"|(?:\bnot|n't|\bcannot|\bnever|\b(?:does|is|do|has)nt)\s+(?:(?:actually|even|really|ever|anywhere|at all|an?|the|to|be|letter|['\"]?[a-z]['\"]?)\s+)*"
     r"(?:appears?|occurs?|contain(?:s|ed)?|(?:have|has)(?!\s+(?:(?:an?|the|any|enough)\s+)?(?:answer|idea|clue|access|information|way|ability|knowledge))|includes?|in\b|used|"
     r"present|found|there|part|one of|any|show|exist|(?:see|find) (?:any|the letter|['\"]?[a-z]['\"]?(?!\w)))"
     r"|\b(?:lacks?|lacking|absent|missing|without|free of|fails? to (?:contain|include))\b|\b(?:isn't|is not) (?:any|there)\b"
@@ -42,7 +42,7 @@ def _read(statement: str) -> list[str]:
         return list(dict.fromkeys(announced))
     if said := [(found, _side(found[1])) for found in _WORD.finditer(text) if _answers(text, found)]:
         return _spoken(text, said)
-    text = _HYPOTHETICAL.sub(" ", text)
+    text = _HYPOTHETICAL.sub(" ", re.sub(r"[^.!?\n]{0,300}\?", " ", text))
     if ABSENT.search(text):
         return ["no"]
     if re.search(r"\bnot\b|n't\b|\bnever\b|\bno\b|\bneither\b", text) or _UNCLEAR.search(text):
@@ -59,9 +59,14 @@ def _answers(text: str, found: re.Match[str]) -> bool:
     before, after = text[max(0, found.start() - 40) : found.start()], text[found.end() : found.end() + 60]
     if _NEGATED.search(before) or re.match(r"-\w", after):
         return False
-    if found[1] == "no" and (_NO_DETERMINER.match(after) or not _CLAUSE_START.search(before)):
+    if found[1] == "no" and (is_determiner(text, found.end()) or not _CLAUSE_START.search(before)):
         return False
     return not (found[1] in ("true", "false") and re.match(r"\s+(?:letter|story|friend|start|alarm|positive|negative)", after))
+
+
+def is_determiner(text: str, end: int) -> bool:
+    """Whether the *no* that ends at a place belongs to what follows it: "no idea", "no one knows"."""
+    return _NO_DETERMINER.match(text[end : end + 60].lower()) is not None
 
 
 def _spoken(text: str, said: list[tuple[re.Match[str], str]]) -> list[str]:

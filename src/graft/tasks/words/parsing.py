@@ -21,13 +21,18 @@ _WRAPPING = " \t\n\"'.,;:!?()[]{}<>$=-*"
 
 _SEPARATORS = (
     r"\s*-+\s*",
-    r"(?:\s*,\s*(?:(?:and|then|&)\s+)?|\s+(?:and|&)\s+)",
+    r"\s*,\s*(?:then\s+)?",
     r"\s*;\s*",
     r"\s*\n\s*(?:[-•]\s*)?",
     r"\s*(?:[-=]?>|\.{1,3}|[/|·•→+*:_~]|\bthen\b)\s*",
     r"[ \t]+",
 )
-_RUNS = tuple(re.compile(rf"(?<!\w)(?<!\w')[a-z](?:{separator}[a-z](?!\w|'\w))+(?!\w)") for separator in _SEPARATORS)
+_ONE = "[a-zà-öø-ÿ]"
+_AND = rf"(?:\s*,?\s*(?:and|&)\s+{_ONE}(?![\w'])(?!\s*[,-]\s*{_ONE}\b))"
+_RUNS = tuple(
+    re.compile(rf"(?<!\w)(?<!\w'){_ONE}(?:(?:{separator}{_ONE}(?!\w|'\w))+{_AND + '?' if ',' in separator else ''}|{_AND})(?!\w)")
+    for separator in _SEPARATORS
+)
 _NUMBERED = re.compile(r"(?<![\w.])\(?(?:letter\s+)?#?\d{1,2}(?:st|nd|rd|th)?\s*(?:[.):=]|-(?!\d))\s*(?=['\"]?[a-z](?![\w']))|\s*\(\d{1,2}\)(?=\s*(?:[,;.\n-]|$|[a-z]\b))")
 _SOUNDS = re.compile(r"(?<=\b[a-z]) (?:as in|for|like) ['\"]?[a-z]+['\"]?")
 _SPELLED = Rank(re.compile(r"\b(?:spell(?:ed|s|ing)?|spelt|letters|written)\b[^.\n]{0,40}?(?:\s(?:is|are|as|out)|:)?\s*['\"(\[]*$"))
@@ -51,7 +56,7 @@ _PLACES = re.compile(
     rf"|\b(?:at|in the|as the)\s+(?:the\s+)?{_LIST}(?!\s*(?:times|letters?|occurrences?|places?\b|r's|%|\w'?s\b))"
     r"|\(\s*\d+(?:\s*,\s*\d+)+\s*\)|\[\s*\d+(?:\s*,\s*\d+)+\s*\]"
 )
-_OF_TOTAL = re.compile(r"(?<![\w.,-])(\d+)\s*(?:(?:out\s+)?of\s+(?:(?:the|its|all|these|those|a total of)\s+)*|/\s*)\d+\b(?!\s*=)")
+_OF_TOTAL = re.compile(r"(?<![\w.,-])(\d+)\s*(?:(?:out\s+)?of\s+(?:(?:the|its|all|these|those|a total of)\s+)*)\d+\b(?!\s*=)|(?<![\w.,/-])(\d+)\s*/\s*(?:[4-9]|\d\d)(?![\w./])")
 _WHOLE_LENGTH = re.compile(
     r"(?<!\w)\d+(?:[ -](?:letters?|characters?)\b(?!\s*['\"]?[a-z](?!\w))|\s+long\b)|\blength\b(?:\s+of)?(?:\s+the word)?(?:\s+is|:|=)?\s+\d+"
 )
@@ -69,14 +74,14 @@ _RANGE = re.compile(r"(?<![\w.,-])(\d+)\s*(?:\bto\b|-|\.\.+)\s*(\d+)(?![\w])")
 _OPENING = re.compile(r"^(?:(?:sure|ok(?:ay)?|yes|certainly|of course|alright|great|absolutely|understood|here (?:you go|it is|you are)|no problem|hello|hi|done)\b[\s!,.:-]+)+")
 _IN_WORD = re.compile(r"(?<![\w'-])([a-z]{2,})(?![\w'-])")
 _NO_WORDS = frozenset(
-    "or and not but is it the an of to in unknown unclear correct incorrect wrong right spelled spelt misspelled unsure "
+    "either both neither maybe perhaps probably or and not but is it the an of to in unknown unclear correct incorrect wrong right spelled spelt misspelled unsure "
     "sorry unable impossible hard sure okay ok yes no hello hi done thanks great understood here word letters".split()
 )
 _STOPS = r"['\")\]]*\s*(?:[.!,;(:\n-]|$|or\b|and\b|not\b|because\b|as\b)"
 _SAYS = Rank(
     re.compile(
         r"(?:\b(?:word|it|that|this|they|answer|together|which|letters|result|reply|repeat|repeated|copy)\b(?:\s+(?:is|are|again|would be|reads?|gives?|says?|spells?|forms?|makes?)|'s|:)"
-        r"|\b(?:spells?|spelling|forms?|makes?|reads?|gives?|repeat|into|write|say)\b|[=:]|-+>|→|=>)\s*:?\s*(?:(?:the|a|word|out|just|simply|english|again)\s+)*['\"(\[]*$"
+        r"|…\s+is|\b(?:but|rather|spells?|spelling|forms?|makes?|reads?|gives?|repeat|into|write|say)\b|[=:]|-+>|→|=>)\s*:?\s*(?:(?:the|a|word|out|just|simply|english|again)\s+)*['\"(\[]*$"
     ),
     re.compile(_STOPS),
 )
@@ -119,7 +124,8 @@ def parse_word(reply: str) -> str | None:
 
 
 def _read_letters(statement: str) -> list[str]:
-    text = _SOUNDS.sub("", _NUMBERED.sub(" ", _lowered(statement)))
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])|(?<=\b[a-z])_|(?<=_[a-z])_", "-", _lowered(statement))
+    text = _SOUNDS.sub("", _NUMBERED.sub(" ", text))
     text = re.sub(r"['\"]([a-z])['\"]", r"\1", text)
     if re.fullmatch(r"[a-z]", bare := text.strip(_WRAPPING)):
         return [bare]
@@ -152,12 +158,12 @@ def _read_count(statement: str, ignore_length: bool, letter: str) -> list[str]:
     if len(_NUMBERED.findall(text)) > 1:
         text = _NUMBERED.sub(" ", text)
     text = with_digits(without_sums(linear(text)), adverbs=True)
-    text = _PLACES.sub(" ", _RANGE.sub(r"\1 or \2", _OF_TOTAL.sub(r"\1 ", text)))
+    text = _PLACES.sub(" ", _RANGE.sub(r"\1 or \2", _OF_TOTAL.sub(r"\1\2 ", text)))
     if ignore_length and mentions(shorter := _WHOLE_LENGTH.sub(" ", text)):
         text = shorter
     found = mentions(text)
     counts = [
-        Mention(one.start, one.end, str(one.value.value))
+        Mention(one.start, one.end, "" if "/" in text[one.start : one.end] else str(one.value.value))
         for one in found
         if not _BOUND.search(text[max(0, one.start - 20) : one.start])
     ]
@@ -210,6 +216,6 @@ def _spelled_runs(text: str) -> list[Mention[str]]:
         if all(match.end() <= other.start() or match.start() >= other.end() for other in kept):
             kept.append(match)
     return [
-        Mention(match.start(), match.end(), re.sub(r"[^a-z]", "", re.sub(r"\b(?:and|then)\b", "", match.group())))
+        Mention(match.start(), match.end(), re.sub(rf"(?!{_ONE}).", "", re.sub(r"\b(?:and|then)\b", "", match.group()), flags=re.DOTALL))
         for match in sorted(kept, key=lambda match: match.start())
     ]
