@@ -51,7 +51,7 @@ def test_numbers_in_running_text_are_told_apart(text: str, values: list[int]) ->
     assert [number.value for number in numbers(text)] == values
 
 
-@pytest.mark.parametrize("text", ["3 apples", "$ 80 million", "(5)", "", "####", "#### 3"])
+@pytest.mark.parametrize("text", ["3 apples", "80 million people", "(5)", "", "####", "#### 3"])
 def test_a_text_with_more_than_a_number_is_not_only_a_number(text: str) -> None:
     assert only_number(text) is None
 
@@ -69,7 +69,7 @@ GOLD = "It takes 2/2=<<2/2=1>>1 bolt\nSo 2+1=<<2+1=3>>3 bolts\n#### 1,003"
         ("The answer is 1,003.", False, True, True),
         ("#### 1003\nQuestion: 5", False, True, True),
         ("first 1003, no, 1004", False, False, True),
-        ("#### 4 #### 1003", False, True, True),
+        ("#### 4 #### 1003", False, False, True),
         ("1003 #### 7", False, False, True),
         ("#### none", False, False, False),
         ("", False, False, False),
@@ -94,7 +94,7 @@ def test_gsm8k_compares_final_numbers(reply: str, strict: bool, lenient: bool, p
         ("35.80", "The answer is 35.80 for 2007", False, True),
         ("35.80", "It changed by $35.80", False, True),
         ("-4.1", "−4.1", True, True),
-        ("0", "0.004", True, True),
+        ("0", "0.004", False, False),
         ("0", "0.9", False, False),
         ("3/4", "0.75", True, True),
         ("no", "No.", True, True),

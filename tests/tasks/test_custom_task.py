@@ -122,7 +122,8 @@ def test_a_template_reads_renamed_nested_and_listed_columns() -> None:
 @pytest.mark.parametrize(
     ("metric", "reply", "lenient", "stored"),
     [("auto", "nine apples", True, "strict"), ("exact", "Nine apples.", True, "strict"),
-     ("f1", "the nine apples", True, "f1"), ("number", "I count 9.0", False, "lenient"), ("none", "", False, "none")],
+     ("f1", "the nine apples", True, "f1"), ("number", "I count 9.0", True, "lenient"),
+     ("number", "I count 9.5", False, "lenient"), ("none", "", False, "none")],
 )  # fmt: skip
 def test_the_metric_of_a_completion_decides_how_replies_are_judged(
     tmp_path: Path, metric: str, reply: str, lenient: bool, stored: str

@@ -6,12 +6,17 @@ reward in reinforcement learning.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import ClassVar, Literal
 
+from graft import errors
 from graft.types import Example, Score
 
 Split = Literal["train", "eval", "seen"]
@@ -64,7 +69,21 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, example: Example, reply: str) -> Score:
-        """Judge one reply against the example's gold answer."""
+        """Judge one reply against the example's gold answer: a pure function, so a stored reply can be judged again."""
+
+    def judge(self, example: Example, reply: str) -> Score:
+        """`score`, where an error of the scorer leaves this one reply undefined, with its reason, and stops nothing."""
+        try:
+            return self.score(example, reply)
+        except errors.GraftError:
+            raise  # what the user has to mend
+        except Exception as error:
+            return Score(False, False, False, undefined=f"the scorer failed: {type(error).__name__}: {error!s:.200}")
+
+    @property
+    def scorer(self) -> str:
+        """What identifies the scorer: 12 hexadecimal digits of its code; replies judged by another are judged again."""
+        return scorer_version(type(self))
 
     def answers(self, example: Example) -> tuple[str, ...]:
         """The closed set of answers of which the gold answer is one; empty when any text may be right."""
@@ -87,6 +106,18 @@ class Task(ABC):
         everything that can be read is the skill itself.
         """
         return {}
+
+
+@cache
+def scorer_version(task: type[Task]) -> str:
+    """A digest of the code that judges the replies of a task: its classes' files and the readers of answers."""
+    here = Path(__file__).parent
+    files = {Path(inspect.getfile(kind)) for kind in task.__mro__ if kind.__module__.startswith("graft.tasks.")}
+    files |= {*(here / "answers").glob("*.py"), here / "words" / "parsing.py", here / "words" / "scoring.py"}
+    digest = hashlib.blake2b(digest_size=6)
+    for file in sorted(files, key=lambda file: file.relative_to(here).as_posix()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def constant_answer(examples: Sequence[Example]) -> list[str]:

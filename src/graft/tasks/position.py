@@ -96,7 +96,9 @@ class PositionTask(WordTask):
     def parse(self, example: Example, reply: str) -> str | None:
         """The letter; a sentence about the asked place outranks others."""
         from_end = bool(example.strata["from_end"])
-        return parse_letter(reply, place_names(int(example.strata["index_from_end" if from_end else "index"]), from_end))
+        return parse_letter(
+            reply, place_names(int(example.strata["index_from_end" if from_end else "index"]), from_end)
+        )
 
     def details(self, example: Example, answer: str | None) -> dict[str, float]:
         """``same_letter_in_word``: 1 when the answer is some letter of the word, NaN without an answer."""
@@ -141,8 +143,13 @@ def place_names(n: int, from_end: bool) -> tuple[str, ...]:
     names = (ordinal(n), *_ORDINAL_WORDS[n - 1 : n])
     if not from_end:
         return (*names, f"position {n}", f"letter {n}", f"letter number {n}", f"index {n}", f"#{n}")
-    far = tuple(f"{name} {end}" for name in names for end in ("from the end", "letter from the end", "to last", "to the last"))
-    special = {1: ("last", "final"), 2: ("last but one", "second-to-last", "second last", "next to last", "penultimate")}
+    far = tuple(
+        f"{name} {end}" for name in names for end in ("from the end", "letter from the end", "to last", "to the last")
+    )
+    special = {
+        1: ("last", "final"),
+        2: ("last but one", "second-to-last", "second last", "next to last", "penultimate"),
+    }
     return (*far, *special.get(n, ()), *(names if n > 1 else ()))
 
 

@@ -21,25 +21,36 @@ from graft.tasks.answers.truths import is_determiner
 
 _CHOSEN = Rank(
     re.compile(
-        r"\b(?:choos(?:e|ing)|chose|pick(?:ing)?|select(?:ing)?|go(?:ing)? (?:with|for)|went with|opt for|vote for|settle on)\s+"
+        r"\b(?:choos(?:e|ing)|chose|pick(?:ing)?|select(?:ing)?|go(?:ing)? (?:with|for)|went with|opt for|"
+        r"vote for|settle on)\s+"
         r"(?:(?:the|option|choice|answer|letter)\s+)*['\"(\[]*$",
         re.IGNORECASE,
     )
 )
-_KIND = r"(?:sentiment|label|class|category|topic|classification|relation(?:ship)?|tone|stance|type|rating|intent|emotion)"
+_KIND = (
+    r"(?:sentiment|label|class|category|topic|classification|relation(?:ship)?|tone|stance|type|rating|intent|"
+    r"emotion)"
+)
 _CLASSED = Rank(
     re.compile(
-        rf"\b{_KIND}\b[^.:=\n]{{0,60}}?(?:\s+(?:is|was|as|would be|must be|to be)|\s*[:=])\s*(?:(?:a|an|the|clearly|definitely|mostly|overall|very)\s+)*['\"(\[]*$"
-        r"|\b(?:classif(?:y|ied)|labell?ed|rated?|categori[sz]ed?)\b[^.:=\n]{0,40}?\sas\s+(?:(?:a|an|the)\s+)*['\"(\[]*$",
+        rf"\b{_KIND}\b[^.:=\n]{{0,60}}?(?:\s+(?:is|was|as|would be|must be|to be)|\s*[:=])\s*(?:(?:a|an|the|"
+        rf"clearly|definitely|mostly|overall|very)\s+)*['\"(\[]*$"
+        r"|\b(?:classif(?:y|ied)|labell?ed|rated?|categori[sz]ed?)\b[^.:=\n]{0,40}?\sas\s+(?:(?:a|an|"
+        r"the)\s+)*['\"(\[]*$",
         re.IGNORECASE,
     )
 )
 _ALONE_ON_LINE = Rank(re.compile(r"(?:^|\n)[\s'\"(\[>-]*$"), re.compile(r"['\")\].!]*[ \t]*(?:\n|$)"))
 _OPENS = Rank(re.compile(r"^[\s'\"(\[>-]*$"), re.compile(r"['\")\]]*[ \t]*(?:[.:,;!\n-]|$)"))
 
-_LETTER = re.compile(r"(?<![\w'-])([A-J])(?![\w'])(?!-\w)(?! (?!or\b|and\b|is\b|was\b|because\b|since\b|as\b|not\b|isn't\b|must\b|would\b|seems\b|looks\b|fits\b|over\b|but\b|rather\b|instead\b|\w+ \w*ption)[a-z])")
+_LETTER = re.compile(
+    r"(?<![\w'-])([A-J])(?![\w'])(?!-\w)(?! (?!or\b|and\b|is\b|was\b|because\b|since\b|as\b|not\b|isn't\b|"
+    r"must\b|would\b|seems\b|looks\b|fits\b|over\b|but\b|rather\b|instead\b|\w+ \w*ption)[a-z])"
+)
 _SMALL_LETTER = re.compile(
-    r"(?:^[\s'\"(\[]{0,4}|\b(?:answer|choice|option|letter)(?:\s+(?:is|was))?\s*:?\s*(?:the\s+|option\s+|letter\s+)*['\"(\[]{0,3}|\b(?:or|and)\s+['\"(\[]{0,3}|\()([a-j])(?=['\")\]]{0,3}\s*(?:[.):,;!\n\]]|$|(?:or|and|not|because|since)\b))"
+    r"(?:^[\s'\"(\[]{0,4}|\b(?:answer|choice|option|letter)(?:\s+(?:is|was))?\s*:?\s*(?:the\s+|option\s+|"
+    r"letter\s+)*['\"(\[]{0,3}|\b(?:or|and)\s+['\"(\[]{0,3}|\()([a-j])(?=['\")\]]{0,3}\s*(?:[.):,;!\n\]]|$|"
+    r"(?:or|and|not|because|since)\b))"
 )
 _LISTED = re.compile(r"(?:^|\n)\s*['\"(\[]*([A-Ja-j])[.):\]]\s+\S")
 
@@ -71,8 +82,9 @@ def find_label(reply: str, labels: Sequence[str]) -> str | None:
 def find_letter(reply: str, letters: Sequence[str]) -> str | None:
     """The option's letter that a reply commits to; ``None`` when it gives none, several, or one that is no option.
 
-    A letter that is announced (``the answer is b``) counts before one that opens the reply (``B. Rent``), and that before
-    single capitals elsewhere; the article in ``A good guess`` is no letter. A reply that lists the options commits to none.
+    A letter that is announced (``the answer is b``) counts before one that opens the reply (``B. Rent``), and that
+    before single capitals elsewhere; the article in ``A good guess`` is no letter. A reply that lists the options
+    commits to none.
     """
 
     def read(statement: str) -> list[str]:
@@ -101,7 +113,10 @@ def _pattern(names: tuple[str, ...]) -> tuple[dict[str, str], re.Pattern[str]]:
     """The labels by look-up key, and the pattern of any of them, the longest first."""
     spaced = [re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", name).strip() for name in names]
     folded = Counter(text.casefold() for text in spaced)
-    keys = {(text if folded[text.casefold()] > 1 else text.casefold()): name for text, name in zip(spaced, names, strict=True)}
+    keys = {
+        (text if folded[text.casefold()] > 1 else text.casefold()): name
+        for text, name in zip(spaced, names, strict=True)
+    }
     texts = "|".join(_bounded(text) for text in sorted(spaced, key=len, reverse=True) if text)
     return keys, re.compile(texts or r"(?!)", re.IGNORECASE)
 

@@ -10,7 +10,8 @@ from graft.types import Score
 
 TYPES = {
     "PER": "PER", "PERS": "PER", "PERSON": "PER", "PERSONS": "PER", "PEOPLE": "PER",
-    "ORG": "ORG", "ORGS": "ORG", "ORGANIZATION": "ORG", "ORGANISATION": "ORG", "ORGANIZATIONS": "ORG", "ORGANISATIONS": "ORG",
+    "ORG": "ORG", "ORGS": "ORG", "ORGANIZATION": "ORG", "ORGANISATION": "ORG",
+    "ORGANIZATIONS": "ORG", "ORGANISATIONS": "ORG",
     "LOC": "LOC", "LOCS": "LOC", "LOCATION": "LOC", "LOCATIONS": "LOC",
     "MISC": "MISC", "MISCELLANEOUS": "MISC",
 }  # fmt: skip
@@ -28,9 +29,15 @@ _STRING = re.compile(r"[\"']([^\"'{}]{1,200})[\"']\s*(?=[,}\]]|$)")
 _RULER = re.compile(r"^[\s|:=-]*$")
 _MARKER = re.compile(r"^\s*(?:\(?\d{1,3}[.)]|[-+])\s+")
 _LEAD_IN = re.compile(r"^[^:\n]{0,80}\b(?:entit(?:y|ies)|answer)\b[^:\n]{0,80}:\s*", re.IGNORECASE)
-_HEADER = re.compile(rf"^\W*(?:entity|name|text)\b.{{0,20}}\b(?:type|label|class|tag)\W*$", re.IGNORECASE)
-_COMPANY = re.compile(r"\s*,\s*(?=(?:Inc|Ltd|LLC|L\.L\.C|Corp|Co|N\.A|L\.P|LP|PLC|S\.A|GmbH|AG|NV|N\.V)\b)", re.IGNORECASE)
-_NONE = re.compile(r"(?:(?:there (?:are|is|were)|i (?:see|find|found)|it has|contains?|the text (?:has|contains))?\s*no (?:named )?entit(?:y|ies)\b.{0,60}|none(?: found| here)?|n/?a|nothing|empty)", re.IGNORECASE)
+_HEADER = re.compile(r"^\W*(?:entity|name|text)\b.{0,20}\b(?:type|label|class|tag)\W*$", re.IGNORECASE)
+_COMPANY = re.compile(
+    r"\s*,\s*(?=(?:Inc|Ltd|LLC|L\.L\.C|Corp|Co|N\.A|L\.P|LP|PLC|S\.A|GmbH|AG|NV|N\.V)\b)", re.IGNORECASE
+)
+_NONE = re.compile(
+    r"(?:(?:there (?:are|is|were)|i (?:see|find|found)|it has|contains?|the text (?:has|"
+    r"contains))?\s*no (?:named )?entit(?:y|ies)\b.{0,60}|none(?: found| here)?|n/?a|nothing|empty)",
+    re.IGNORECASE,
+)
 _EDGES = " \t\r\n\"'`,;.|[](){}*•-–:"
 
 

@@ -2,8 +2,8 @@ r"""Numeric answers: reading numbers as people write them, and comparing them.
 
 A number is read exactly, as a fraction: ``1,234.50``, ``70 000``, ``1{,}234``, ``$-3``, ``−3`` (Unicode minus),
 ``minus 3``, ``.5``, ``3/4``, ``1 1/2``, ``\frac{3}{4}``, ``\frac12``, ``1.2e6``, ``1.2 × 10^6``, ``1.2 million``,
-``14.2%``, and in words (*twelve*) where a statement has no digits. Ordinals and digits inside names (*3rd*, *CO2*) are no
-numbers.
+``14.2%``, and in words (*twelve*) where a statement has no digits. Ordinals and digits inside names (*3rd*, *CO2*) are
+no numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from graft.tasks.answers.number_words import with_digits
-from graft.tasks.answers.reading import ANSWERED, FINAL, NAMED, TERMINAL, Mention, characters, committed, distinct, plain, settle
+from graft.tasks.answers.reading import (
+    ANSWERED,
+    FINAL,
+    NAMED,
+    TERMINAL,
+    Mention,
+    characters,
+    committed,
+    distinct,
+    plain,
+    settle,
+)
 from graft.tasks.answers.truths import parse_yes_no
 from graft.types import Score
 
@@ -27,43 +38,52 @@ TOLERANCE = Fraction(1, 100)
 _LONGEST = 40
 """A run of more characters than this is no number; it bounds the cost of reading one."""
 
+_MOST = 1000
+"""Numbers that are read at the end of a text, and a quarter of that at its beginning."""
+
 _SCALES = {
-    "hundred": 10**2, "dozen": 12, "thousand": 10**3, "k": 10**3, "million": 10**6, "mn": 10**6, "mln": 10**6, "m": 10**6,
+    "hundred": 10**2, "dozen": 12, "thousand": 10**3, "k": 10**3,
+    "million": 10**6, "mn": 10**6, "mln": 10**6, "m": 10**6,
     "billion": 10**9, "bn": 10**9, "b": 10**9, "trillion": 10**12, "tn": 10**12,
 }  # fmt: skip
 """What a word or letter after a number multiplies it by."""
 
 _DIGITS = (
-    r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9])|[0-9]{1,3}(?:'[0-9]{3})+(?![0-9])"
+    r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9])|"
+    r"[0-9]{1,3}(?:'[0-9]{3})+(?![0-9])"
     r"|(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?![0-9/]| ?[/:])|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9])|[0-9]+)"
 )
 _NUMBER = re.compile(
     rf"(?<![0-9A-Za-z_^])(?<![0-9]\.)"
-    rf"(?P<sign>(?<![0-9)\]%])(?<![0-9)\]%]\s)(?:[-+](?=[\d.$€£¥₹])|(?:(?<=^)|(?<=[=:(])|(?<=[=:(]\s)|(?<=\bis\s))[-+]\s|\b(?:minus|negative)\s+))?"
+    rf"(?P<sign>(?<![0-9)\]%])(?<![0-9)\]%]\s)(?:[-+](?=[\d.$€£¥₹])|(?:(?<=^)|(?<=[=:(])|(?<=[=:(]\s)|"
+    rf"(?<=\bis\s))[-+]\s|\b(?:minus|negative)\s+))?"
     rf"(?:(?:US|A|C|AU|CA)?(?P<currency>[$€£¥₹])\s?)?(?P<late>(?<=[$€£¥₹\s])-(?=[0-9.]))?"
     rf"(?:(?P<mixed>[0-9]{{1,9}})\s(?=[0-9]{{1,9}}\s?/\s?[0-9]))?"
     rf"(?P<digits>{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)(?!(?:st|nd|rd|th)\b)"
     rf"(?P<exponent>[eE][-+]?[0-9]{{1,2}}(?![0-9A-Za-z])|\s?[x×*]\s?10\s?\^\s?\{{?[-+]?[0-9]{{1,2}}\}}?)?"
     rf"(?:\s?/\s?(?P<below>{_DIGITS})(?![0-9./]))?"
-    rf"(?:(?P<letter>k|K|M|B|bn|mn)\b|[\s-]?(?P<scale>hundred|dozen|thousand|million|mln|mn|billion|bn|trillion|tn)\b)?"
+    rf"(?:(?P<letter>k|K|M|B|bn|mn)\b|[\s-]?(?P<scale>hundred|dozen|thousand|million|mln|mn|billion|bn|"
+    rf"trillion|tn)\b)?"
     rf"(?P<half>\s+and\s+(?:a|one)\s+half\b)?(?P<percent>\s?(?:%|percent\b|per\s?cent\b|pct\b))?",
     re.IGNORECASE,
 )
-_FRACTION = re.compile(
-    r"\\[dtc]?frac\s*(?:\{\s*(-?[0-9]{1,20})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,20})\s*\}|([0-9]))"
-)
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(-?[0-9]{1,20})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,20})\s*\}|([0-9]))")
 _SPACING = re.compile(r"\\[,;:! ]|\\(?:quad|left|right)\b|(?<=\d)~(?=\d)")
 _SUM = re.compile(
-    r"(?<![\w.$(])[$(]{0,3}-?[0-9][0-9.,]{0,20}[)%]{0,3}(?:\s{0,2}[-+*/x×÷]\s{0,2}[$(]{0,3}[0-9][0-9.,]{0,20}[)%]{0,3}){1,40}\s{0,2}=\s{0,2}"
+    r"(?<![\w.$(+*/×÷])[$(]{0,3}-?[0-9][0-9.,]{0,20}[)%]{0,3}(?:\s{0,2}[-+*/x×÷]\s{0,2}[$(]{0,3}[0-9][0-9.,]{0,20}[)%]{0,3}){1,40}\s{0,2}=\s{0,2}"
 )
 _MARKED = re.compile(rf"{MARKER}\s*(?=[-+]?\s?[$€£¥₹]?\s?[-+]?\.?[0-9])")
 _ASIDE = re.compile(
-    r"(?<=[.!\n])\s*(?:that|this|which|it)(?:'s| is| equals| means)\b[^.\n]{0,80}?\b(?:times|plus|minus|sum|product|more|"
-    r"less|half|double|twice|divided|because|since)\b[^\n]{0,80}|\b(?:because|since|check(?:ing)?:|verification:)[^\n]{0,120}",
+    r"(?<=[.!\n])\s*(?:that|this|which|it)(?:'s| is| equals| means)\b[^.\n]{0,80}?\b(?:times|plus|minus|sum|"
+    r"product|more|"
+    r"less|half|double|twice|divided|because|since)\b[^\n]{0,80}|\b(?:because|since|check(?:ing)?:|"
+    r"verification:)[^\n]{0,120}",
     re.IGNORECASE,
 )
 _RANGE = re.compile(r"(?<=\d)\s?(?:-|\bto\b|\bthrough\b)\s?(?=[$€£]?\d)", re.IGNORECASE)
-_UNCOMMITTED = re.compile(r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to)\s+[$€£]?$", re.IGNORECASE)
+_UNCOMMITTED = re.compile(
+    r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to)\s+[$€£]?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +126,9 @@ def numbers(text: str) -> list[Number]:
 
 def mentions(text: str) -> list[Mention[Number]]:
     """The numbers of a text with their places."""
-    found = ((match, _read(match)) for match in _NUMBER.finditer(text))
+    matches = list(_NUMBER.finditer(text))
+    matches = matches[: _MOST // 4] + matches[_MOST // 4 :][-_MOST:]
+    found = ((match, _read(match)) for match in matches)
     return [Mention(match.start(), match.end(), number) for match, number in found if number is not None]
 
 
@@ -151,8 +173,8 @@ def score_final_number(gold: str, reply: str) -> Score:
         reply: what the model wrote.
 
     Returns:
-        Strict when the last line of the reply is ``#### n`` with the right number; lenient when the number that the reply
-        commits to is right (`read_number`).
+        Strict when the last line of the reply is ``#### n`` with the right number; lenient when the number that the
+        reply commits to is right (`read_number`).
 
     Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", section 2 (final answers only).
     """
@@ -163,9 +185,7 @@ def score_final_number(gold: str, reply: str) -> Score:
     return Score(strict=same and last == found, lenient=same, parsed=found is not None, answer=_written(found))
 
 
-def score_number(
-    gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exact_integers: bool = True
-) -> Score:
+def score_number(gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exact_integers: bool = True) -> Score:
     """Score an answer that is a number, or *yes* or *no*, as in ConvFinQA and FinanceMath.
 
     A right answer that is written as a whole number has to be met exactly. Any other is equal as written within half a
@@ -217,7 +237,11 @@ def _read(found: re.Match[str]) -> Number | None:
         return None
     digits = re.sub(r"[, ']", "", found["digits"])
     digits = digits.replace(".", "") if digits.count(".") > 1 else digits
-    scale = Fraction(_SCALES[(found["scale"] or found["letter"] or "k").lower()]) if found["scale"] or found["letter"] else 1
+    scale = (
+        Fraction(_SCALES[(found["scale"] or found["letter"] or "k").lower()])
+        if found["scale"] or found["letter"]
+        else 1
+    )
     if found["exponent"]:
         scale *= Fraction(10) ** int(re.sub(r"^(?:\s?[x×*]\s?10\s?\^\s?\{?|[eE])|\}", "", found["exponent"]))
     value, decimals = Fraction(digits), len(digits.partition(".")[2])

@@ -35,13 +35,15 @@ _THOUGHT_ENDS = re.compile(rf"</{_TAGS}>|\[/THINK\]", re.IGNORECASE)
 _THOUGHT_OPENS = re.compile(rf"<{_TAGS}>|\[THINK\]", re.IGNORECASE)
 
 _HYPHENS = re.compile(r"[\u00ad\u2010-\u2015\u2212\u2043\ufe58\ufe63\uff0d]")
-_QUOTES = str.maketrans({**dict.fromkeys("‘’‚‛′`´ʼʹ＇ꞌ", "'"), **dict.fromkeys("“”„‟″«»＂「」『』", '"'), "⁄": "/", "∕": "/"})
+_QUOTES = str.maketrans(
+    {**dict.fromkeys("‘’‚‛′`´ʼʹ＇ꞌ", "'"), **dict.fromkeys("“”„‟″«»＂「」『』", '"'), "⁄": "/", "∕": "/"}
+)
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe00-\ufe0f]")
 _VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _RAISED = re.compile(r"[⁰¹²³⁴-⁹]+")
 _STRUCK = re.compile(r"~~.*?~~|<(s|del|strike)>.{0,300}?</\1>", re.DOTALL | re.IGNORECASE)
 _BULLETS = re.compile(r"^[ \t]*[*•‣◦▪●][ \t]+", re.MULTILINE)
-_STARS = re.compile(r"(?<![\w)\s])\*+|(?:(?<=\s)|^)\*+(?=\S)|(?<=\S)\*+(?![\w(])")
+_STARS = re.compile(r"(?<![\w)\s])\*+|(?:(?<=\s)|^)\*+(?![*\s])|(?<=\S)\*+(?![\w(])")
 _UNDERLINES = re.compile(r"(?<!\w)_+(?=\S)|(?<=\S)_+(?!\w)")
 _HTML = re.compile(r"</?[a-z][a-z0-9]{0,9}(?:\s[^<>\n]{0,80})?/?>", re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
@@ -49,11 +51,13 @@ _LATEX_FENCE = re.compile(r"\\[()\[\]]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|<answer>", re.IGNORECASE)
 
 _TURN = (
-    r"q|ques|question|query|problem|exercise|instruction|user|human|input|prompt|text|passage|context|sentence|review|"
+    r"q|ques|question|query|problem|exercise|instruction|user|human|input|prompt|text|passage|context|sentence|"
+    r"review|"
     r"tweet|headline|premise|statement|document|task"
 )
 _NEXT_QUESTION = re.compile(
-    rf"\n[ \t>*#_-]{{0,6}}(?:(?:next|new|another|follow-up)[ \t]+)?(?:{_TURN})\b[ \t]*(?:no\.?|number|\#)?[ \t]*\d{{0,4}}"
+    rf"\n[ \t>*#_-]{{0,6}}(?:(?:next|new|another|follow-up)[ \t]+)?(?:{_TURN})\b[ \t]*(?:no\.?|number|"
+    rf"\#)?[ \t]*\d{{0,4}}"
     rf"[ \t*_]*(?::|\.(?=[ \t])|\)(?=[ \t]))"
     rf"|\n?[ \t]*(?:<\|(?:im_start|user|start_header_id|eot_id|im_end|endoftext)\|>|<start_of_turn>|\[INST\])",
     re.IGNORECASE,
@@ -63,15 +67,19 @@ _SHORT = 6
 """Words that a reply may have in front of a bare next question; after more than these a question may be the model's."""
 
 _WEAK = (
-    r"actually", r"wait(?: a (?:minute|moment|second|sec))?", r"hold on", r"hang on", r"hm+", r"sorry(?: about that)?",
-    r"(?:my )?apologies", r"i apologi[sz]e(?: for [^.,;:\n]{1,40})?", r"on second thoughts?", r"now that i (?:look|think)[^.,;:\n]{0,40}",
-    r"(?:upon|on|after|with) (?:a )?(?:closer|further|second|re)[\w -]{1,30}(?=[,:.])", r"looking (?:again|closer)[^.,;:\n]{0,30}",
+    r"actually", r"wait(?: a (?:minute|moment|second|"
+                 r"sec))?", r"hold on", r"hang on", r"hm+", r"sorry(?: about that)?",
+    r"(?:my )?apologies", r"i apologi[sz]e(?: for [^.,;:\n]{1,40})?", r"on second thoughts?",
+    r"now that i (?:look|think)[^.,;:\n]{0,40}",
+    r"(?:upon|on|after|with) (?:a )?(?:closer|further|second|"
+    r"re)[\w -]{1,30}(?=[,:.])", r"looking (?:again|closer)[^.,;:\n]{0,30}",
     r"(?:but )?let me (?:re\w*|double[- ]?check|check|verify|correct|try|fix)\b[^.,;:\n]{0,40}",
 )  # fmt: skip
 """Openings of a statement that overrides the ones before it if it holds an answer."""
 
 _STRONG = (
-    r"no(?=\s*(?:[,.!;:-]|$|\n)|\s+(?:wait|sorry|actually|it|it's|that|that's|the|this)\b)", r"nope", r"nah", r"oops", r"whoops",
+    r"no(?=\s*(?:[,.!;:-]|$|\n)|\s+(?:wait|sorry|actually|it|it's|that|that's|the|"
+    r"this)\b)", r"nope", r"nah", r"oops", r"whoops",
     r"correction", r"edit(?=\s*:)", r"(?:or |no )?i meant?(?: to say)?", r"(?:or|but) rather", r"rather(?=,)",
     r"make (?:that|it)", r"(?:scratch|strike|ignore|disregard|forget) (?:that|this|it)", r"my (?:mistake|bad|error)",
     r"i (?:was|am) (?:wrong|mistaken|incorrect)", r"i'm (?:wrong|mistaken)",
@@ -83,28 +91,36 @@ _STRONG = (
 )  # fmt: skip
 """Openings of a statement that takes back the ones before it, whether it holds an answer or not."""
 
-_UNSURE = re.compile(r"(?:\bnot|n't|\bcannot) (?:really )?(?:sure|certain|know|say|tell)\b|\bno (?:idea|clue)\b", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"(?:\bnot|n't|\bcannot) (?:really )?(?:sure|certain|know|say|tell)\b|\bno (?:idea|clue)\b", re.IGNORECASE
+)
 
 _FILLER = (
-    r"(?:(?:be|been|is|as|a|an|the|its|really|very|too|at all|exactly|even|quite|particularly|actually|truly|entirely|"
+    r"(?:(?:be|been|is|as|a|an|the|its|really|very|too|at all|exactly|even|quite|particularly|actually|truly|"
+    r"entirely|"
     r"necessarily|in fact|of|letters?|numbers?|option|choice|answer|word|labell?ed|called|considered|classified|say|"
-    r"said|it|either|overly|so|that|simply|clearly|position|equal to|spelled|written|appears?|occurs?|contains?|have|has|includes?|used|there)\s+)*['\"(\[]*"
+    r"said|it|either|overly|so|that|simply|clearly|position|equal to|spelled|written|appears?|occurs?|"
+    r"contains?|have|has|includes?|used|there)\s+)*['\"(\[]*"
 )
 _NEGATED = re.compile(
-    rf"(?:\b(?:not|never|no longer|nor|neither|rather than|instead of|except|other than|unlike|cannot|isnt|wasnt|without|"
+    rf"(?:\b(?:not|never|no longer|nor|neither|rather than|instead of|except|other than|unlike|cannot|isnt|"
+    rf"wasnt|without|"
     rf"hardly|scarcely|barely|far from|anything but|nothing|no)|n't)\s+{_FILLER}$"
-    rf"|\bnon[- ]?$|(?:不是|不|非|没有|沒有|没|未|无|無|ไม่ใช่|ไม่|ليس|ليست|غير|не|нет)\s*(?:很|太|那么|是|属于)?\s*['\"(\[]*$",
+    r"|\bnon[- ]?$"
+    r"|(?:不是|不|非|没有|沒有|没|未|无|無|ไม่ใช่|ไม่|ليس|ليست|غير|не|нет)\s*(?:很|太|那么|是|属于)?\s*['\"(\[]*$",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
     r"['\")\]]*(?:\s*,)?\s*(?:(?:is|was|are|were|would be|seems|looks|does|can|could|must)\s*(?:n't\b|not\b|never\b)"
-    r"|(?:is|was|are|were|would be|seems|looks)\s+(?:clearly |definitely |also )?(?:wrong|incorrect|false|ruled out|out\b)"
+    r"|(?:is|was|are|were|would be|seems|looks)\s+(?:clearly |definitely |also )?(?:wrong|incorrect|false|"
+    r"ruled out|out\b)"
     r"|cannot be\b|(?:では|じゃ|で)(?:ない|ありません|無い)|(?:이|가)?\s?아니|(?:is )?not (?:the|it)\b)",
     re.IGNORECASE,
 )
 _JOINED = re.compile(
     r"['\")\]]*\s*(?:,?\s*(?:or|and|and/or|nor|versus|vs\.?|as well as|plus|but also)\b"
-    r"(?:\s+(?:maybe|perhaps|possibly|probably|even|else|also|the|letter|letters|option|choice|a|an|both))*|[/&|+*×÷])"
+    r"(?:\s+(?:maybe|perhaps|possibly|probably|even|else|also|the|letter|letters|option|choice|a|an|both))*|"
+    r"[/&|+*×÷])"
     r"\s*['\"(\[]*",
     re.IGNORECASE,
 )
@@ -152,16 +168,24 @@ class Rank:
 _LINK = r"\s*(?:(?:would|should|must|will|can|to)\s+(?:only\s+)?be|is|was|are|=|:|->|→|being|'s)(?:\s*[:=])?"
 _LEAD = (
     r"\s*(?:(?:the|a|an|letter|number|option|choice|word|label|just|simply|clearly|definitely|exactly|only|probably|"
-    r"likely|most|either|both|therefore|thus|then|indeed|still|about|approximately|around|roughly)\s+)*(?:option\s*)?['\"(\[$]*\s*$"
+    r"likely|most|either|both|therefore|thus|then|indeed|still|about|approximately|around|"
+    r"roughly)\s+)*(?:option\s*)?['\"(\[$]*\s*$"
 )
 _SAID = r"(?:answers?|solution|result|choice|option|response|reply|conclusion|verdict|prediction|label|output)"
 _GAP = r"(?:(?!\b(?:is|are|was|were)\b)[^.,;:=\n]){0,50}?"
-FINAL = Rank(re.compile(rf"\b(?:final|correct|right|corrected|ultimate)\s+(?:{_SAID}|letter|number|word|count|total)\b{_GAP}{_LINK}{_LEAD}", re.IGNORECASE))
+FINAL = Rank(
+    re.compile(
+        rf"\b(?:final|correct|right|corrected|ultimate)\s+(?:{_SAID}|letter|number|word|count|"
+        rf"total)\b{_GAP}{_LINK}{_LEAD}",
+        re.IGNORECASE,
+    )
+)
 """Announced as the final answer."""
 
 CONCLUDED = Rank(
     re.compile(
-        rf"\b(?:so|therefore|thus|hence|consequently|in conclusion|finally|in summary|altogether|in total)\b,?{_GAP}{_LINK}{_LEAD}"
+        rf"\b(?:so|therefore|thus|hence|consequently|in conclusion|finally|in summary|altogether|"
+        rf"in total)\b,?{_GAP}{_LINK}{_LEAD}"
         rf"|\b(?:therefore|thus|hence|in conclusion|finally)\b[,:]?{_LEAD}",
         re.IGNORECASE,
     )
@@ -171,7 +195,13 @@ CONCLUDED = Rank(
 ANSWERED = Rank(re.compile(rf"\b{_SAID}\b{_GAP}{_LINK}{_LEAD}|\banswer\b{_LEAD}", re.IGNORECASE))
 """Announced as the answer."""
 
-NAMED = Rank(after=re.compile(r"['\")\]]*\s*(?:is|was|would be|must be|=)\s+(?:clearly |definitely )?(?:the )?(?:correct|right|best|answer|final)\b", re.IGNORECASE))
+NAMED = Rank(
+    after=re.compile(
+        r"['\")\]]*\s*(?:is|was|would be|must be|=)\s+(?:clearly |definitely )?(?:the )?(?:correct|right|best|"
+        r"answer|final)\b",
+        re.IGNORECASE,
+    )
+)
 """Named as the answer after it was said."""
 
 ANNOUNCED: tuple[Rank, ...] = (FINAL, CONCLUDED, ANSWERED, NAMED)
@@ -180,8 +210,8 @@ ANNOUNCED: tuple[Rank, ...] = (FINAL, CONCLUDED, ANSWERED, NAMED)
 def settle(reply: str) -> str | None:
     """Bring a reply into the plain text that every reader reads.
 
-    Closed thinking is left out. Unicode forms of letters, digits, hyphens, quotes and spaces become plain ones, Markdown
-    emphasis, HTML tags and struck-out text go. Case, digits and line breaks stay.
+    Closed thinking is left out. Unicode forms of letters, digits, hyphens, quotes and spaces become plain ones,
+    Markdown emphasis, HTML tags and struck-out text go. Case, digits and line breaks stay.
 
     Returns:
         The text, or ``None`` when the reply ends inside its thinking.
@@ -211,9 +241,7 @@ def characters(text: str) -> str:
     return "".join(str(unicodedata.decimal(char)) if char > "9" and char.isdecimal() else char for char in text)
 
 
-def committed(
-    reply: str, read: Callable[[str], Sequence[Answer]], *, words: Sequence[str] = ()
-) -> Answer | None:
+def committed(reply: str, read: Callable[[str], Sequence[Answer]], *, words: Sequence[str] = ()) -> Answer | None:
     """The one answer that a reply commits to.
 
     Args:
@@ -319,9 +347,7 @@ def _inside(text: str, opening: re.Match[str]) -> str | None:
     return None
 
 
-def _last_word(
-    text: str, read: Callable[[str], Sequence[Answer]], words: Sequence[str]
-) -> tuple[Answer | None, bool]:
+def _last_word(text: str, read: Callable[[str], Sequence[Answer]], words: Sequence[str]) -> tuple[Answer | None, bool]:
     """What the last statement with an answer says, and whether any statement decided."""
     said = statements(text, words)
     for place, (statement, withdraws) in reversed(list(enumerate(said))):
@@ -340,9 +366,13 @@ def _corrections(words: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[st
     weak = "|".join(_WEAK)
     start = (
         r"(?:^|(?<=[.!?;:,()\n-])|(?<=\bbut)|(?<=[.!?;:,()\n'\"-]\s)"
-        r"|(?<=\s)(?=(?:no,?\s+wait|wait,?\s+no|actually,?\s+no|(?:or|but)\s+rather|i\s+meant?|scratch\s+that|make\s+that)\b))"
+        r"|(?<=\s)(?=(?:no,?\s+wait|wait,?\s+no|actually,?\s+no|(?:or|but)\s+rather|i\s+meant?|scratch\s+that|"
+        r"make\s+that)\b))"
     )
-    anything = rf"{start}[\s'\"(-]{{0,6}}(?:\b(?:but|oh|ah|well|uh|um|er)\b[\s,]{{0,3}}){{0,3}}(?:\b(?:{weak}|{strong})\b(?:[\s,:;!?)]|[.-](?!\d)){{0,6}})+"
+    anything = (
+        rf"{start}[\s'\"(-]{{0,6}}(?:\b(?:but|oh|ah|well|uh|um|er)\b[\s,]{{0,3}}){{0,3}}(?:\b(?:{weak}|"
+        rf"{strong})\b(?:[\s,:;!?)]|[.-](?!\d)){{0,6}})+"
+    )
     return re.compile(anything, re.IGNORECASE), re.compile(rf"\b(?:{strong})(?:\b|(?=\W)|$)", re.IGNORECASE)
 
 
@@ -359,6 +389,6 @@ def _joined(text: str, mentions: Sequence[Mention[Answer]], place: int) -> Itera
 
 
 def _listed(text: str, mentions: Sequence[Mention[Answer]], place: int) -> bool:
-    """Whether the mention after a place is the next entry of a list: a comma before it, the end of a clause after it."""
+    """Whether the mention after a place is the next entry of a list: a comma before, the end of a clause behind."""
     between = text[mentions[place].end : mentions[place + 1].start]
     return bool(_COMMA.fullmatch(between) and _CLAUSE_END.match(text, mentions[place + 1].end))

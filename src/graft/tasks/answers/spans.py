@@ -1,8 +1,8 @@
 """Short texts: exact match and token F1 after SQuAD's normalisation, made safe for numbers and for any script.
 
 SQuAD's own normalisation deletes ASCII punctuation, so that 1.5 becomes 15 and -5 becomes 5, and it takes a Chinese
-sentence for one word. Here signs, decimals and percent signs of numbers stay, punctuation of every script goes, and each
-character of a script without spaces is a token of its own. On English text without such numbers nothing differs.
+sentence for one word. Here signs, decimals and percent signs of numbers stay, punctuation of every script goes, and
+each character of a script without spaces is a token of its own. On English text without such numbers nothing differs.
 
 Source: Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text", section 6.1; Lewis et al.
 2020, "MLQA", section 5 (punctuation of all scripts, characters where words are not spaced).

@@ -11,24 +11,41 @@ _NO = ("no", "nope", "nah", "false")
 _ECHO = re.compile(r"\b(?:yes\s*(?:or|/)\s*no|true\s*(?:or|/)\s*false)\b\s*[:?]\s*(?=\w)|[^.!?\n]{0,300}\?(?=\s*\S)")
 _WORD = re.compile(rf"\b({'|'.join((*_YES, *_NO))})\b")
 _NO_DETERMINER = re.compile(
-    r"\s+(?!it\b|it's\b|there\b|the word\b|the letter\b|the\b|this\b|that\b|they\b|he\b|she\b|we\b|because\b|since\b|as\b|sir\b|"
+    r"\s+(?!it\b|it's\b|there\b|the word\b|the letter\b|the\b|this\b|that\b|they\b|he\b|she\b|we\b|because\b|"
+    r"since\b|as\b|sir\b|"
     r"'?\w+'? (?:does|do|is|isn't|doesn't|has|contains|lacks|cannot|can't|was|did|didn't)\b)['\"]?\w"
 )
 _CLAUSE_START = re.compile(
-    r"(?:^|[.!?;:,/\n(]|--|\s-|\b(?:is|say|so|answer|=|be|definitely|clearly|absolutely|think|probably|therefore|but|and|or|nor|not|it's|would be|maybe|perhaps|both))\W{0,6}$"
+    r"(?:^|[.!?;:,/\n(]|--|\s-|\b(?:is|say|so|answer|=|be|definitely|clearly|absolutely|think|probably|"
+    r"therefore|but|and|or|nor|not|it's|would be|maybe|perhaps|both))\W{0,6}$"
 )
-_NEGATED = re.compile(r"(?:\bnot|n't|\bnever|\bneither|\bnor)\s+(?:(?:a|the|exactly|simply|really|say|be)\s+)*['\"]*$")
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bneither|\bnor)\s+(?:(?:a|the|exactly|simply|really|say|"
+    r"be)\s+)*['\"]*$"
+)
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|suppose|assuming|see if|check that|unless)\b[^.,;!?\n]*")
-_FINAL = re.compile(rf"\b(?:answer|conclusion|verdict)\b(?:[^.:=\n]{{0,50}}?)\s*(?:is|was|:|=)\W*({'|'.join((*_YES, *_NO))})\b(?!\s*(?:or|and|/)\s*(?:yes|no|true|false)\b)")
+_FINAL = re.compile(
+    rf"\b(?:answer|conclusion|verdict)\b(?:[^.:=\n]{{0,50}}?)\s*(?:is|was|:|"
+    rf"=)\W*({'|'.join((*_YES, *_NO))})\b(?!\s*(?:or|and|/)\s*(?:yes|no|true|false)\b)"
+)
 ABSENT = re.compile(
     r"\bno\s+(?:letters?\b|occurrences?\b|instances?\b|such\b|trace\b|sign\b|['\"]?[a-z]['\"]?(?:'?s)?(?!\w))"
-    r"|(?:\bnot|n't|\bcannot|\bnever|\b(?:does|is|do|has)nt)\s+(?:(?:actually|even|really|ever|anywhere|at all|an?|the|to|be|letter|['\"]?[a-z]['\"]?)\s+)*"
-    r"(?:appears?|occurs?|contain(?:s|ed)?|(?:have|has)(?!\s+(?:(?:an?|the|any|enough)\s+)?(?:answer|idea|clue|access|information|way|ability|knowledge))|includes?|in\b|used|"
+    r"|(?:\bnot|n't|\bcannot|\bnever|\b(?:does|is|do|has)nt)\s+(?:(?:actually|even|really|ever|anywhere|at all|"
+    r"an?|the|to|be|letter|['\"]?[a-z]['\"]?)\s+)*"
+    r"(?:appears?|occurs?|contain(?:s|ed)?|(?:have|has)(?!\s+(?:(?:an?|the|any|enough)\s+)?(?:answer|idea|clue|"
+    r"access|information|way|ability|knowledge))|includes?|in\b|used|"
     r"present|found|there|part|one of|any|show|exist|(?:see|find) (?:any|the letter|['\"]?[a-z]['\"]?(?!\w)))"
-    r"|\b(?:lacks?|lacking|absent|missing|without|free of|fails? to (?:contain|include))\b|\b(?:isn't|is not) (?:any|there)\b"
+    r"|\b(?:lacks?|lacking|absent|missing|without|free of|fails? to (?:contain|include))\b|\b(?:isn't|"
+    r"is not) (?:any|there)\b"
 )
-_PRESENT = re.compile(r"\b(?:contains?|appears?|occurs?|includes?|has (?:the letter|an?|one|two|three)\b|is in|is (?:one|part) of|is (?:present|found|there)|there is (?:the|an?|one)|can be found|is the \w+ letter)\b")
-_UNCLEAR = re.compile(r"\b(?:unclear|unknown|uncertain|depends|ambiguous|hard to (?:say|tell))\b|(?:not|n't|cannot) (?:sure|certain|know|tell|say)\b")
+_PRESENT = re.compile(
+    r"\b(?:contains?|appears?|occurs?|includes?|has (?:the letter|an?|one|two|three)\b|is in|is (?:one|"
+    r"part) of|is (?:present|found|there)|there is (?:the|an?|one)|can be found|is the \w+ letter)\b"
+)
+_UNCLEAR = re.compile(
+    r"\b(?:unclear|unknown|uncertain|depends|ambiguous|hard to (?:say|tell))\b|(?:not|n't|cannot) (?:sure|"
+    r"certain|know|tell|say)\b"
+)
 
 
 def parse_yes_no(reply: str) -> str | None:
@@ -61,7 +78,9 @@ def _answers(text: str, found: re.Match[str]) -> bool:
         return False
     if found[1] == "no" and (is_determiner(text, found.end()) or not _CLAUSE_START.search(before)):
         return False
-    return not (found[1] in ("true", "false") and re.match(r"\s+(?:letter|story|friend|start|alarm|positive|negative)", after))
+    return not (
+        found[1] in ("true", "false") and re.match(r"\s+(?:letter|story|friend|start|alarm|positive|negative)", after)
+    )
 
 
 def is_determiner(text: str, end: int) -> bool:

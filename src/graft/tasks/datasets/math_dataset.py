@@ -11,10 +11,12 @@ Source: Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neura
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
-from graft.tasks.answers.numbers import only_number
+from graft.tasks.answers.numbers import only_number, read_number
+from graft.tasks.answers.reading import committed
 from graft.tasks.base import TaskCard
-from graft.tasks.dataset import DatasetTask, HubSource, Row
+from graft.tasks.dataset import DatasetTask, HubSource, Row, same_text
 from graft.types import Example, Score
 
 
@@ -44,12 +46,16 @@ class MathDatasetTask(DatasetTask):
         return Example(name, "math-dataset", clean(row["question"]), clean(row["answer"]), cluster=name)
 
     def score(self, example: Example, reply: str) -> Score:
-        """Strict is the answer as written; lenient also an equal number, or other white space and case."""
-        said, right = reply.strip(), example.gold
-        answer, number = "".join(said.casefold().split()).rstrip("."), only_number(said)
-        equal = number is not None and (gold := only_number(right)) is not None and number.value == gold.value
-        lenient = equal or answer == "".join(right.casefold().split())
-        return Score(strict=said == right, lenient=lenient, parsed=bool(answer), answer=answer or None)
+        """Strict is the answer as written; lenient an equal number, or the same expression in other white space and case."""
+        right = only_number(example.gold)
+        if right is None:  # an expression
+            spaced = super().score(example, reply)
+            lenient = spaced.strict or "".join((spaced.answer or "").split()) == "".join(example.gold.casefold().split())
+            return replace(spaced, lenient=lenient)
+        number = committed(reply, read_number)
+        lenient = number is not None and number.value == right.value
+        answer = None if number is None else str(number.value)
+        return Score(strict=same_text(reply, example.gold), lenient=lenient, parsed=number is not None, answer=answer)
 
 
 def clean(value: object) -> str:

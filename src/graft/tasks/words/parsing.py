@@ -1,8 +1,8 @@
 """Find the answer in a reply about a word, whatever stands around it.
 
-Each parser returns the answer in normal form, or None when the reply commits to none or to several. What a reply commits
-to is decided by `graft.tasks.answers.reading`, as for every other kind of answer; here stands what a letter, a spelling,
-a count and a word look like, and which evidence for them is stronger.
+Each parser returns the answer in normal form, or None when the reply commits to none or to several. What a reply
+commits to is decided by `graft.tasks.answers.reading`, as for every other kind of answer; here stands what a letter, a
+spelling, a count and a word look like, and which evidence for them is stronger.
 """
 
 from __future__ import annotations
@@ -30,63 +30,113 @@ _SEPARATORS = (
 _ONE = "[a-zà-öø-ÿ]"
 _AND = rf"(?:\s*,?\s*(?:and|&)\s+{_ONE}(?![\w'])(?!\s*[,-]\s*{_ONE}\b))"
 _RUNS = tuple(
-    re.compile(rf"(?<!\w)(?<!\w'){_ONE}(?:(?:{separator}{_ONE}(?!\w|'\w))+{_AND + '?' if ',' in separator else ''}|{_AND})(?!\w)")
+    re.compile(
+        rf"(?<!\w)(?<!\w'){_ONE}(?:(?:{separator}{_ONE}(?!\w|'\w))+{_AND + '?' if ',' in separator else ''}|"
+        rf"{_AND})(?!\w)"
+    )
     for separator in _SEPARATORS
 )
-_NUMBERED = re.compile(r"(?<![\w.])\(?(?:letter\s+)?#?\d{1,2}(?:st|nd|rd|th)?\s*(?:[.):=]|-(?!\d))\s*(?=['\"]?[a-z](?![\w']))|\s*\(\d{1,2}\)(?=\s*(?:[,;.\n-]|$|[a-z]\b))")
+_NUMBERED = re.compile(
+    r"(?<![\w.])\(?(?:letter\s+)?#?\d{1,2}(?:st|nd|rd|th)?\s*(?:[.):=]|-(?!\d))\s*(?=['\"]?[a-z](?![\w']))|"
+    r"\s*\(\d{1,2}\)(?=\s*(?:[,;.\n-]|$|[a-z]\b))"
+)
 _SOUNDS = re.compile(r"(?<=\b[a-z]) (?:as in|for|like) ['\"]?[a-z]+['\"]?")
-_SPELLED = Rank(re.compile(r"\b(?:spell(?:ed|s|ing)?|spelt|letters|written)\b[^.\n]{0,40}?(?:\s(?:is|are|as|out)|:)?\s*['\"(\[]*$"))
+_SPELLED = Rank(
+    re.compile(
+        r"\b(?:spell(?:ed|s|ing)?|spelt|letters|written)\b[^.\n]{0,40}?(?:\s(?:is|are|as|out)|"
+        r":)?\s*['\"(\[]*$"
+    )
+)
 
 _LETTER = re.compile(r"(?<!\w)(?<!\w')([a-z])(?!\w|'\w|-\w{2,})")
 _NO_ARTICLE = r"(?:in|of|at|because|and|or|which|as|since|for|the|when|is|was|not|but|comes|appears)\b"
 _ARTICLES = (
     re.compile(r"\b(?:e\.g|i\.e|a\.m|p\.m)\b\.?"),
-    re.compile(rf"(?<![\w'\"-])(?:a (?=[a-z]{{2,}})(?!{_NO_ARTICLE})|i(?:'[a-z]+\b| (?=[a-z]{{2,}})(?!{_NO_ARTICLE})))"),
-    re.compile(r"(?<![\w'\"-])an? (?=(?:(?:capital|lowercase|small|letter|single|double) )*['\"]?[a-z]['\"]?(?![\w']))"),
+    re.compile(
+        rf"(?<![\w'\"-])(?:a (?=[a-z]{{2,}})(?!{_NO_ARTICLE})|i(?:'[a-z]+\b| (?=[a-z]{{2,}})(?!{_NO_ARTICLE})))"
+    ),
+    re.compile(
+        r"(?<![\w'\"-])an? (?=(?:(?:capital|lowercase|small|letter|single|double) )*['\"]?[a-z]['\"]?(?![\w']))"
+    ),
     re.compile(r"\b(?:am|do|should|can|may|could|would|did|have|as) i\b"),
 )
-_IS = Rank(re.compile(r"(?:\b(?:is|was|be|are|says?|give|choose)|'s|=|:|-+>|→)\s*(?:(?:the|an?|just|simply|clearly|actually|letter|again)\s+)*['\"(\[]*$"))
+_IS = Rank(
+    re.compile(
+        r"(?:\b(?:is|was|be|are|says?|give|choose)|'s|=|:|-+>|→)\s*(?:(?:the|an?|just|simply|clearly|actually|"
+        r"letter|again)\s+)*['\"(\[]*$"
+    )
+)
 _QUOTED = Rank(re.compile(r"['\"]$"), re.compile(r"['\"]"))
-_PLACE_NAME = r"(?:\d+(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|last|next|previous)"
+_PLACE_NAME = (
+    r"(?:\d+(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|"
+    r"eleventh|twelfth|last|next|previous)"
+)
 
 _COUNT = r"\d+(?:st|nd|rd|th)?"
 _LIST = rf"{_COUNT}(?:\s*(?:,\s*and|,\s*&|,|and|&|or)\s*(?:the\s+)?{_COUNT})*"
 _PLACES = re.compile(
-    rf"\b(?:positions?|places?|index|indices|indexes|spots?|slots?|numbers?|steps?|nos?\.?)\s*(?::|#|are|is at)?\s*{_LIST}(?!\s*times)"
+    rf"\b(?:positions?|places?|index|indices|indexes|spots?|slots?|numbers?|steps?|nos?\.?)\s*(?::|#|are|"
+    rf"is at)?\s*{_LIST}(?!\s*times)"
     rf"|\b(?:at|in the|as the)\s+(?:the\s+)?{_LIST}(?!\s*(?:times|letters?|occurrences?|places?\b|r's|%|\w'?s\b))"
     r"|\(\s*\d+(?:\s*,\s*\d+)+\s*\)|\[\s*\d+(?:\s*,\s*\d+)+\s*\]"
 )
-_OF_TOTAL = re.compile(r"(?<![\w.,-])(\d+)\s*(?:(?:out\s+)?of\s+(?:(?:the|its|all|these|those|a total of)\s+)*)\d+\b(?!\s*=)|(?<![\w.,/-])(\d+)\s*/\s*(?:[4-9]|\d\d)(?![\w./])")
+_OF_TOTAL = re.compile(
+    r"(?<![\w.,-])(\d+)\s*(?:(?:out\s+)?of\s+(?:(?:the|its|all|these|those|a total of)\s+)*)\d+\b(?!\s*=)|"
+    r"(?<![\w.,/-])(\d+)\s*/\s*(?:[4-9]|\d\d)(?![\w./])"
+)
 _WHOLE_LENGTH = re.compile(
-    r"(?<!\w)\d+(?:[ -](?:letters?|characters?)\b(?!\s*['\"]?[a-z](?!\w))|\s+long\b)|\blength\b(?:\s+of)?(?:\s+the word)?(?:\s+is|:|=)?\s+\d+"
+    r"(?<!\w)\d+(?:[ -](?:letters?|characters?)\b(?!\s*['\"]?[a-z](?!\w))|\s+long\b)|"
+    r"\blength\b(?:\s+of)?(?:\s+the word)?(?:\s+is|:|=)?\s+\d+"
 )
 _LISTED_LINE = re.compile(r"(?:^|\n)\s*(\d+)[.)]\s+(?=\S)")
 _COUNT_BEFORE = Rank(
     re.compile(
-        r"(?:\b(?:are|is|was|were|occurs?|appears?|contains?|has|have|total|used?|uses|count|counted|found|see|equals|makes?)\b\s*:?|[=:]|->|→)"
-        r"(?:\s*\b(?:exactly|only|just|a|total|of|in|used|found|counted|present|there|also|about|around|approximately|roughly|the letter '?[a-z]'?|equal to)\b)*\s*['\"(\[]*$"
+        r"(?:\b(?:are|is|was|were|occurs?|appears?|contains?|has|have|total|used?|uses|count|counted|found|see|"
+        r"equals|makes?)\b\s*:?|[=:]|->|→)"
+        r"(?:\s*\b(?:exactly|only|just|a|total|of|in|used|found|counted|present|there|also|about|around|"
+        r"approximately|roughly|the letter '?[a-z]'?|equal to)\b)*\s*['\"(\[]*$"
     )
 )
-_COUNT_AFTER = Rank(after=re.compile(r"['\")\]]*\s+(?:times?|letters?|occurrences?|instances?|in total|altogether|'?[a-z]'?(?:'?s)?(?!\w))"))
-_BOUND = re.compile(r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to|greater than|no more than|about \d+ or)\s+$")
+_COUNT_AFTER = Rank(
+    after=re.compile(
+        r"['\")\]]*\s+(?:times?|letters?|occurrences?|instances?|in total|altogether|'?[a-z]'?(?:'?s)?(?!\w))"
+    )
+)
+_BOUND = re.compile(
+    r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to|greater than|no more than|"
+    r"about \d+ or)\s+$"
+)
 _RANGE = re.compile(r"(?<![\w.,-])(\d+)\s*(?:\bto\b|-|\.\.+)\s*(\d+)(?![\w])")
 
-_OPENING = re.compile(r"^(?:(?:sure|ok(?:ay)?|yes|certainly|of course|alright|great|absolutely|understood|here (?:you go|it is|you are)|no problem|hello|hi|done)\b[\s!,.:-]+)+")
+_OPENING = re.compile(
+    r"^(?:(?:sure|ok(?:ay)?|yes|certainly|of course|alright|great|absolutely|understood|here (?:you go|it is|"
+    r"you are)|no problem|hello|hi|done)\b[\s!,.:-]+)+"
+)
 _IN_WORD = re.compile(r"(?<![\w'-])([a-z]{2,})(?![\w'-])")
 _NO_WORDS = frozenset(
-    "either both neither maybe perhaps probably or and not but is it the an of to in unknown unclear correct incorrect wrong right spelled spelt misspelled unsure "
-    "sorry unable impossible hard sure okay ok yes no hello hi done thanks great understood here word letters".split()
-)
+    {
+        "either", "both", "neither", "maybe", "perhaps", "probably", "or", "and", "not", "but", "is", "it", "the",
+        "an", "of", "to", "in", "unknown", "unclear", "correct", "incorrect", "wrong", "right", "spelled", "spelt",
+        "misspelled", "unsure", "sorry", "unable", "impossible", "hard", "sure", "okay", "ok", "yes", "no", "hello",
+        "hi", "done", "thanks", "great", "understood", "here", "word", "letters",
+    }
+)  # fmt: skip
+"""Words that are no answer unless they are the whole reply."""
 _STOPS = r"['\")\]]*\s*(?:[.!,;(:\n-]|$|or\b|and\b|not\b|because\b|as\b)"
 _SAYS = Rank(
     re.compile(
-        r"(?:\b(?:word|it|that|this|they|answer|together|which|letters|result|reply|repeat|repeated|copy)\b(?:\s+(?:is|are|again|would be|reads?|gives?|says?|spells?|forms?|makes?)|'s|:)"
-        r"|…\s+is|\b(?:but|rather|spells?|spelling|forms?|makes?|reads?|gives?|repeat|into|write|say)\b|[=:]|-+>|→|=>)\s*:?\s*(?:(?:the|a|word|out|just|simply|english|again)\s+)*['\"(\[]*$"
+        r"(?:\b(?:word|it|that|this|they|answer|together|which|letters|result|reply|repeat|repeated|"
+        r"copy)\b(?:\s+(?:is|are|again|would be|reads?|gives?|says?|spells?|forms?|makes?)|'s|:)"
+        r"|…\s+is|\b(?:but|rather|spells?|spelling|forms?|makes?|reads?|gives?|repeat|into|write|say)\b|[=:]|"
+        r"-+>|→|=>)\s*:?\s*(?:(?:the|a|word|out|just|simply|english|again)\s+)*['\"(\[]*$"
     ),
     re.compile(_STOPS),
 )
 _THE_WORD = Rank(re.compile(r"^[\W]*(?:the )?word\s+['\"]?$"), re.compile(_STOPS))
-_LONE = Rank(re.compile(r"(?:^|[.!\n]|…)[\s'\"(\[]*$"), re.compile(r"['\")\]]*\s*(?:[.!\n(…]|$|(?:is|was) (?:the|your) (?:word|answer)\b|or\b|,? not\b)"))
+_LONE = Rank(
+    re.compile(r"(?:^|[.!\n]|…)[\s'\"(\[]*$"),
+    re.compile(r"['\")\]]*\s*(?:[.!\n(…]|$|(?:is|was) (?:the|your) (?:word|answer)\b|or\b|,? not\b)"),
+)
 
 
 def parse_letters(reply: str) -> str | None:
@@ -189,7 +239,10 @@ def _place_ranks(ordinals: Sequence[str]) -> list[Rank]:
         return []
     place = "|".join(re.escape(name) for name in ordinals)
     before = rf"\b(?:{place})\b(?:(?!\b{_PLACE_NAME}\b)[^.,;\n])*?{_IS.before.pattern if _IS.before else ''}"
-    after = rf"['\")\]]*\s*(?:(?:is|was|comes|appears|stands|sits|=)\s+(?:clearly )?(?:at |in |as )?(?:the |its )?(?:{place})\b|\((?:the )?(?:{place})\b)"
+    after = (
+        rf"['\")\]]*\s*(?:(?:is|was|comes|appears|stands|sits|=)\s+(?:clearly )?(?:at |in |as )?(?:the |"
+        rf"its )?(?:{place})\b|\((?:the )?(?:{place})\b)"
+    )
     return [Rank(re.compile(before)), Rank(after=re.compile(after))]
 
 
@@ -198,7 +251,10 @@ def _letter_ranks(letter: str) -> list[Rank]:
     if not letter:
         return []
     name = rf"['\"]?{re.escape(letter)}['\"]?(?:'?s)?"
-    before = rf"(?<!\w){name}\s*(?:(?:appears?|occurs?|shows? up|comes? up|is|are|was|used|found|there|in|the|word|exactly|only|just|a|total|of|:|=|-)\s*|['\"]?[a-z]{{4,}}['\"]?\s*)*$"
+    before = (
+        rf"(?<!\w){name}\s*(?:(?:appears?|occurs?|shows? up|comes? up|is|are|was|used|found|there|in|the|"
+        rf"word|exactly|only|just|a|total|of|:|=|-)\s*|['\"]?[a-z]{{4,}}['\"]?\s*)*$"
+    )
     return [Rank(after=re.compile(rf"\s+(?:letters?\s+|times?\s+)?{name}(?!\w)")), Rank(re.compile(before))]
 
 
@@ -216,6 +272,10 @@ def _spelled_runs(text: str) -> list[Mention[str]]:
         if all(match.end() <= other.start() or match.start() >= other.end() for other in kept):
             kept.append(match)
     return [
-        Mention(match.start(), match.end(), re.sub(rf"(?!{_ONE}).", "", re.sub(r"\b(?:and|then)\b", "", match.group()), flags=re.DOTALL))
+        Mention(
+            match.start(),
+            match.end(),
+            re.sub(rf"(?!{_ONE}).", "", re.sub(r"\b(?:and|then)\b", "", match.group()), flags=re.DOTALL),
+        )
         for match in sorted(kept, key=lambda match: match.start())
     ]
