@@ -13,7 +13,7 @@ from graft.evals.items import Items, prepare_items
 from graft.evals.scoring import disagreement, score_items, summarise
 from graft.models.backends.transformers import TransformersBackend
 from graft.tasks.words.split import package_sets
-from graft.types import Prompt, Sampling, TokenRow
+from graft.types import Example, Prompt, Sampling, Score, TokenRow
 
 FOUR = Sampling(max_new_tokens=4)
 
@@ -83,6 +83,27 @@ def test_items_called_right_are_checked_by_a_sample_that_stands_for_all_of_them(
     wrong = [record(False, True, False)] * 19 + [record(False, True, True)]
     assert disagreement([*believed, *checked, *wrong]) == pytest.approx((80 * 5 / 20 + 1) / 100)
     assert math.isnan(disagreement([record | {"exact_from": "strict reply"} for record in wrong]))
+
+
+def test_drawn_replies_are_not_compared_with_the_greedy_one(items: Items, tokenizer: PreTrainedTokenizerBase) -> None:
+    records = score_items(toy(tokenizer), items, Sampling(temperature=2.0, max_new_tokens=4))
+    assert math.isnan(disagreement(records)) and math.isnan(summarise(records)["agreement"])
+
+
+def test_a_scorer_that_fails_leaves_one_reply_undefined(
+    items: Items, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = items.examples[1].id
+    score = type(items.task).score
+
+    def fails(self: object, example: Example, reply: str) -> Score:
+        return Score(False, False, int("9" * 5000) > 0) if example.id == first else score(items.task, example, reply)
+
+    monkeypatch.setattr(type(items.task), "score", fails)
+    records = score_items(toy(tokenizer), items, FOUR)
+    assert [place for place, record in enumerate(records) if "undefined" in record] == [1]
+    assert "ValueError" in records[1]["undefined"]
+    assert summarise(records)["n"] == 19
 
 
 def test_agreement_is_undefined_when_nothing_was_generated() -> None:

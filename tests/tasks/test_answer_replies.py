@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from graft import tasks
 from graft.tasks.answers.entities import score_entities
 from graft.tasks.answers.numbers import score_final_number, score_number
 from graft.tasks.answers.spans import score_span
 from graft.tasks.labels import find_label, find_letter
+from graft.tasks.words.pool import WordSets
+from graft.types import Example
 
 TO_ONE = (
     "{x}",
@@ -495,6 +498,26 @@ def test_no_entities_is_an_answer(reply: str) -> None:
 def test_f1_counts_characters_where_words_are_not_spaced() -> None:
     assert score_span("北京大学", "北京").details["f1"] == pytest.approx(2 / 3)
     assert score_span("北京", "上海").details["f1"] == 0.0
+
+
+HOSTILE = ("9" * 5000, "The answer is " + "9" * 5000, "3 or " + "9" * 50_000, "\ud800", "\x00", "#### " + "1" * 4400)
+JUDGED = [name for name in tasks.names() if tasks.card(name).kind not in ("corpus", "code")]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_no_reply_stops_a_scorer_and_a_reply_judged_again_is_judged_alike(name: str) -> None:
+    task = tasks.load(name, WordSets((), ()), rows=lambda part: ())
+    strata = {"index": 3, "index_from_end": 3, "from_end": False, "letter": "r", "separator": "hyphen"}
+    example = Example("x", name, "…", "3", "strawberry", strata=strata, options=("x", "y"))
+    for reply in HOSTILE:
+        score = task.score(example, reply)
+        assert not score.lenient and repr(task.score(example, reply)) == repr(score)
+
+
+def test_a_scorer_is_known_by_its_code() -> None:
+    versions = {name: tasks.load(name, WordSets((), ()), rows=lambda part: ()).scorer for name in JUDGED}
+    assert all(len(version) == 12 for version in versions.values())
+    assert versions["count"] != versions["position"] != versions["gsm8k"]
 
 
 def test_there_are_more_than_250_replies() -> None:

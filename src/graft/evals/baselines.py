@@ -65,5 +65,5 @@ def said(
 
 
 def _scored(task: Task, example: Example, answer: str) -> Mapping[str, Any]:
-    score = task.score(example, answer)
+    score = task.verdict(example, answer)
     return {"answer": answer, "right": score.lenient, "details": dict(score.details)}

@@ -46,11 +46,12 @@ def score_items(
         One JSON-ready record per item, in order: prompt, gold, reply, token ids, scores and strata.
     """
     exact: list[bool] | None = None
+    greedy = sampling.greedy and sampling.repetition_penalty == 1.0
     constrained: list[dict[str, Any]] = [{} for _ in items.examples]
     replies: dict[int, Completion] = {}
     if isinstance(backend, TransformersBackend):
         exact, constrained = _read(backend, items)
-        if sampling.greedy and sampling.repetition_penalty == 1.0 and exact is not None:
+        if greedy and exact is not None:
             replies = {index: _as_written(items, index) for index in _believed(exact)}
     on_batch(len(replies))
     asked = [index for index in range(len(items)) if index not in replies]
@@ -61,6 +62,7 @@ def score_items(
     return [
         _record(tokenizer, items, index, replies[index], exact[index] if exact else None, index in generated)
         | constrained[index]
+        | ({} if greedy else {"drawn": True})
         for index in range(len(items))
     ]
 
@@ -105,7 +107,7 @@ def _record(
     exact: bool | None,
     generated: bool,
 ) -> dict[str, Any]:
-    score = items.task.score(items.examples[index], reply.text)
+    score = items.task.verdict(items.examples[index], reply.text)
     strict = score.strict and reply.finished
     return {
         **item_fields(tokenizer, items, index),
@@ -174,9 +176,9 @@ def disagreement(records: Sequence[Mapping[str, Any]]) -> float:
 
     One pass says whether the greedy reply is the gold answer; where it differs from the reply, the model ends its turns
     otherwise than its rows do. Items that one pass calls right are checked by a sample, which stands for all of them.
-    NaN where one pass decided nothing.
+    A drawn reply says nothing of the greedy one. NaN where one pass decided nothing.
     """
-    told = [record for record in records if record.get("exact_from", ONE_PASS) == ONE_PASS]
+    told = [r for r in records if r.get("exact_from", ONE_PASS) == ONE_PASS and not r.get("drawn")]
     found = 0.0
     for verdict in (True, False):
         own = [record for record in told if record["exact"] == verdict]

@@ -80,6 +80,7 @@ def _record(
     samples = [_sample(tokenizer, items, items.examples[index], reply, opened=opened) for reply in completions]
     most = {flag: _most(samples, flag) for flag in ("strict", "lenient", "parsed", "finished")}
     shown = next((sample for sample in samples if sample["strict"] == most["strict"]), samples[0])
+    undefined = [sample["undefined"] for sample in samples if "undefined" in sample]
     kept = ("reply", "thinking", "reply_ids", "reply_tokens", "answer", "details")
     return {
         **fields,
@@ -88,6 +89,7 @@ def _record(
         "exact_from": MOST_REPLIES,
         "right": most["lenient" if items.task.card.kind in JUDGED_BY_SCORER else "strict"],
         "generated": True,
+        **({"undefined": undefined[0]} if undefined else {}),
         **most,
         "samples": samples,
     }
@@ -106,7 +108,7 @@ def _sample(
     opened: bool,
 ) -> dict[str, Any]:
     reply = split_thinking(completion.text, opened=opened)
-    score = items.task.score(example, reply.answer)
+    score = items.task.verdict(example, reply.answer)
     return {
         "reply": reply.answer,
         "thinking": reply.thinking,
@@ -115,6 +117,7 @@ def _sample(
         "think_tokens": None if tokenizer is None else len(tokenizer.encode(reply.thinking, add_special_tokens=False)),
         "reply_ids": list(completion.token_ids),
         "reply_tokens": completion.usage.completion_tokens if completion.usage else None,
+        **({"undefined": score.undefined} if score.undefined else {}),
         "strict": score.strict and completion.finished,
         "lenient": score.lenient,
         "parsed": score.parsed,

@@ -71,7 +71,7 @@ class Task(ABC):
     def score(self, example: Example, reply: str) -> Score:
         """Judge one reply against the example's gold answer: a pure function, so a stored reply can be judged again."""
 
-    def judge(self, example: Example, reply: str) -> Score:
+    def verdict(self, example: Example, reply: str) -> Score:
         """`score`, where an error of the scorer leaves this one reply undefined, with its reason, and stops nothing."""
         try:
             return self.score(example, reply)
@@ -108,14 +108,18 @@ class Task(ABC):
         return {}
 
 
+_PLAIN = ("abc", "builtins", "typing")
+"""Modules whose classes say nothing of how replies are judged."""
+
+
 @cache
 def scorer_version(task: type[Task]) -> str:
     """A digest of the code that judges the replies of a task: its classes' files and the readers of answers."""
     here = Path(__file__).parent
-    files = {Path(inspect.getfile(kind)) for kind in task.__mro__ if kind.__module__.startswith("graft.tasks.")}
-    files |= {*(here / "answers").glob("*.py"), here / "words" / "parsing.py", here / "words" / "scoring.py"}
+    files = {kind.__module__: Path(inspect.getfile(kind)) for kind in task.__mro__ if kind.__module__ not in _PLAIN}
+    readers = [*sorted((here / "answers").glob("*.py")), here / "words" / "parsing.py", here / "words" / "scoring.py"]
     digest = hashlib.blake2b(digest_size=6)
-    for file in sorted(files, key=lambda file: file.relative_to(here).as_posix()):
+    for file in (*(file for _, file in sorted(files.items())), *readers):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -108,7 +108,7 @@ def reward_of(lab: Lab, examples: list[Example]) -> Callable[[int, str], float]:
         if think:
             rendered = render_prompt(lab.tokenizer, example.prompt or "", lab.policy, think=True)
             reply = split_thinking(reply, opened=opens_thinking(rendered)).answer
-        score: Score = lab.book.load(example.task).score(example, reply)
+        score: Score = lab.book.load(example.task).verdict(example, reply)
         right = score.strict if section.reward == "strict" else score.lenient
         return float(right) + section.format_reward * score.parsed
 

@@ -73,7 +73,7 @@ def score_entities(gold: str, reply: str) -> Score:
     f1 = 2 * shared / (len(right) + len(said)) if right or said else math.nan
     return Score(
         strict=right == said and not rest,
-        lenient=right == said,
+        lenient=right == said and (bool(said) or not rest),
         parsed=bool(said) or not rest,
         answer="; ".join(f"{entity}, {kind}" for entity, kind in sorted(said)) or None,
         details={

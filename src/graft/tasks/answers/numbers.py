@@ -119,13 +119,17 @@ def without_sums(text: str) -> str:
     return _SUM.sub("", _SUM.sub("", text))
 
 
+BEYOND = Number(Fraction(10**99))
+"""Stands for a run of digits that is too long to be read, so that nothing beside it is taken for the only number."""
+
+
 def numbers(text: str) -> list[Number]:
     """All numbers of a text, in order; runs that are too long to be numbers are left out."""
-    return [mention.value for mention in mentions(linear(text))]
+    return [mention.value for mention in mentions(linear(text)) if mention.value != BEYOND]
 
 
 def mentions(text: str) -> list[Mention[Number]]:
-    """The numbers of a text with their places."""
+    """The numbers of a text with their places; a run that is too long to be a number is `BEYOND`."""
     matches = list(_NUMBER.finditer(text))
     matches = matches[: _MOST // 4] + matches[_MOST // 4 :][-_MOST:]
     found = ((match, _read(match)) for match in matches)
@@ -135,13 +139,20 @@ def mentions(text: str) -> list[Mention[Number]]:
 def only_number(text: str) -> Number | None:
     """The number that is all of a text but for white space and a full stop; ``None`` when anything else is there."""
     found = _NUMBER.fullmatch(linear(text).strip().rstrip("."))
-    return _read(found) if found else None
+    number = _read(found) if found else None
+    return None if number == BEYOND else number
 
 
 def final_number(text: str) -> Number | None:
     """The number that a right solution ends with: after the first ``####`` if there is one, else its last number."""
     read = read_number(plain(text))
-    return read[0] if len(read) == 1 else None
+    return read[0] if len(read) == 1 and read[0] != BEYOND else None
+
+
+def committed_number(reply: str) -> Number | None:
+    """The number that a reply commits to (`read_number`)."""
+    found = committed(reply, read_number)
+    return None if found == BEYOND else found
 
 
 def read_number(statement: str) -> list[Number]:
@@ -178,7 +189,7 @@ def score_final_number(gold: str, reply: str) -> Score:
 
     Source: Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", section 2 (final answers only).
     """
-    right, found = final_number(gold), committed(reply, read_number)
+    right, found = final_number(gold), committed_number(reply)
     lines = reply.rstrip().rsplit("\n", 1)[-1].split(MARKER)
     last = only_number(lines[1]) if len(lines) == 2 and not lines[0].strip() else None
     same = right is not None and found is not None and found.shown == right.shown
@@ -206,7 +217,7 @@ def score_number(gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exac
     right = only_number(gold) or final_number(gold)
     if right is None:
         return _score_word(gold, reply)
-    found, alone = committed(reply, read_number), only_number(reply)
+    found, alone = committed_number(reply), only_number(reply)
     if exact_integers and right.step == 0 and not right.percent:
         tolerance = Fraction(0)
     strict = alone is not None and abs(alone.value - right.value) <= right.step
@@ -234,7 +245,7 @@ def _close(right: Number, said: Number, tolerance: Fraction) -> bool:
 
 def _read(found: re.Match[str]) -> Number | None:
     if len(found[0]) > _LONGEST:
-        return None
+        return BEYOND
     digits = re.sub(r"[, ']", "", found["digits"])
     digits = digits.replace(".", "") if digits.count(".") > 1 else digits
     scale = (
@@ -269,6 +280,7 @@ def _written(number: Number | None) -> str | None:
 
 
 __all__: Sequence[str] = (
-    "MARKER", "TOLERANCE", "Number", "final_number", "linear", "mentions", "numbers", "only_number", "read_number",
+    "BEYOND", "MARKER", "TOLERANCE", "Number", "committed_number", "final_number",
+    "linear", "mentions", "numbers", "only_number", "read_number",
     "score_final_number", "score_number", "without_sums",
 )  # fmt: skip

@@ -46,7 +46,7 @@ class FinanceMathTask(DatasetTask):
         return Example(name, "finance-math", prompt, gold, cluster=name, strata={"topic": str(row["topic"])})
 
     def score(self, example: Example, reply: str) -> Score:
-        """Compare the numbers, with the usual tolerance of 1%, which whole numbers have too: they are computed values."""
+        """Compare the numbers, with the usual tolerance of 1%; whole ones have it too, as they are computed."""
         return score_number(example.gold, reply, exact_integers=False)
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from graft.tasks.answers.numbers import only_number, read_number
-from graft.tasks.answers.reading import committed
+from graft.tasks.answers.numbers import committed_number, only_number
 from graft.tasks.base import TaskCard
 from graft.tasks.dataset import DatasetTask, HubSource, Row, same_text
 from graft.types import Example, Score
@@ -46,13 +45,13 @@ class MathDatasetTask(DatasetTask):
         return Example(name, "math-dataset", clean(row["question"]), clean(row["answer"]), cluster=name)
 
     def score(self, example: Example, reply: str) -> Score:
-        """Strict is the answer as written; lenient an equal number, or the same expression in other white space and case."""
+        """Strict is the answer as written; lenient an equal number, or the expression in other white space and case."""
         right = only_number(example.gold)
-        if right is None:  # an expression
-            spaced = super().score(example, reply)
-            lenient = spaced.strict or "".join((spaced.answer or "").split()) == "".join(example.gold.casefold().split())
-            return replace(spaced, lenient=lenient)
-        number = committed(reply, read_number)
+        if right is None:
+            found = super().score(example, reply)
+            said, gold = ("".join(text.casefold().split()) for text in (found.answer or "", example.gold))
+            return replace(found, lenient=found.strict or said == gold)
+        number = committed_number(reply)
         lenient = number is not None and number.value == right.value
         answer = None if number is None else str(number.value)
         return Score(strict=same_text(reply, example.gold), lenient=lenient, parsed=number is not None, answer=answer)

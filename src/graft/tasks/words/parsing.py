@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from graft.tasks.answers.number_words import with_digits
-from graft.tasks.answers.numbers import linear, mentions, without_sums
+from graft.tasks.answers.numbers import BEYOND, linear, mentions, without_sums
 from graft.tasks.answers.reading import ANSWERED, CONCLUDED, FINAL, NAMED, Mention, Rank, committed, distinct
 from graft.tasks.answers.truths import ABSENT, parse_yes_no
 
@@ -165,7 +165,7 @@ def parse_number(reply: str, *, ignore_length: bool = False, letter: str = "") -
         letter: the letter that is counted; what a sentence says of it outranks what it says of others.
     """
     found = committed(reply, lambda statement: _read_count(statement, ignore_length, letter))
-    return found if found is not None and found.isdecimal() else None
+    return found if found is not None and found.isdecimal() and found != str(BEYOND.value) else None
 
 
 def parse_word(reply: str) -> str | None:
