@@ -7,8 +7,8 @@ Rules, for each target task
        test needs no further correction (Berger 1982); since the p-values are two-sided, a gain is claimed falsely in
        at most about alpha/2 of studies.
     2. Holm over the claims of all targets, and over their losses.
-    3. *invalid* if the leak audit failed, base or format control is missing, the trained task itself did not improve
-       over the base, one-pass and generated verdicts disagree, or the strict scores contradict the outcome.
+    3. *invalid* if the leak audit failed, base or format control is missing, these checkpoints are not above
+       both on the trained task, one-pass and generated verdicts disagree, or the strict scores contradict the outcome.
     4. *no verdict* with one seed: it says what this checkpoint does, not what training does.
     5. *transfer*, *harmed*, *floor*, *ceiling*, *no transfer* or *inconclusive*, in the order of
        :mod:`graft.stats.decide`.
@@ -81,7 +81,8 @@ def judge(
     """
     rules = Rules(margin, alpha)
     _check([trained_task, *targets, *collateral], len(targets), rules)
-    trained, trouble = manipulation_check(trained_task, margin=margin, alpha=alpha)
+    trained, missing = manipulation_check(trained_task, margin=margin, alpha=alpha)
+    trouble = missing if trained is None else _untaught(trained_task, rules)
     if not audit_ok:
         trouble = [*(f"leak audit: {reason}" for reason in audit_reasons or ["failed"]), *trouble]
     evidence = gather(targets, rules)
@@ -106,6 +107,24 @@ def judge(
         audit_reasons=tuple(audit_reasons),
         collateral=_collateral(trained_task.task, collateral, rules),
     )
+
+
+def _untaught(scores: TaskScores, rules: Rules) -> list[str]:
+    """Which of base and format control these very checkpoints are not above on the task they were trained on.
+
+    The seeds are taken as they are: whether training would teach it again is for "learned" to say, while a study needs
+    only that these models were taught. So few seeds, of which little can be inferred, do not make it invalid.
+    """
+    sample = read_sample(scores.task, scores.clusters, outcome_rows(scores))
+    found = []
+    for before in (BASE, FORMAT):
+        if before in sample.arms:
+            contrast = measure_contrast(
+                sample, TRAINED, before, {}, required=True, margin=rules.margin, alpha=rules.alpha
+            )
+            if not contrast.change.interval.low > 0:
+                found.append(f"{scores.task} was trained but changed by only {wording.changes([contrast])}")
+    return found
 
 
 def _check(tasks: Sequence[TaskScores], targets: int, rules: Rules) -> None:
