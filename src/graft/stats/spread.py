@@ -30,6 +30,9 @@ from scipy.special import betaincinv, stdtrit
 LEAST_P = 1e-15
 """The smallest p that is reported: below it, sums of floats decide."""
 
+_FAR = 9.0
+"""Standard deviations beyond which a sum of sign flips is less likely than `LEAST_P` (Hoeffding: 2·exp(−9²/2))."""
+
 _GRID = 32
 """Steps in which scores that are no whole numbers enter the exact test."""
 
@@ -247,7 +250,10 @@ def exact_p(change_C: NDArray[np.float64], unit: float | None) -> float:
         return 1.0
     steps = np.rint(change_C / (unit or largest / _GRID)).astype(np.int64)
     sizes, times = np.unique(np.abs(steps[steps != 0]), return_counts=True)
-    seen, reach = abs(int(steps.sum())), int(np.dot(sizes, times))
+    seen, deviation = abs(int(steps.sum())), math.sqrt(float(np.dot(sizes * sizes, times)))
+    reach = math.ceil(_FAR * deviation)
+    if seen > reach:
+        return LEAST_P
     length = 1 << (2 * reach + 1).bit_length()
     angle = 2 * np.pi / length * np.arange(length // 2 + 1)
     wave = np.ones(len(angle))
