@@ -117,7 +117,7 @@ def seeds_table(files: RunFiles) -> Table | None:
     for task in files.tasks:
         judged = judged_task(files, task)
         for contrast in judged.contrasts if judged else ():
-            if not (contrast.required or (contrast.after, contrast.before) in {(TRAINED, BASE), (TRAINED, FORMAT)}):
+            if (contrast.after, contrast.before) not in {(TRAINED, BASE), (TRAINED, FORMAT)}:
                 continue
             for index, test in enumerate(contrast.mcnemar):
                 change = contrast.change.per_seed[index] if index < len(contrast.change.per_seed) else NAN

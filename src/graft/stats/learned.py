@@ -136,8 +136,7 @@ def _said(scores: TaskScores, required: Sequence[Contrast], short: Sequence[Cont
     if not short:
         nearest = min(required, key=lambda contrast: contrast.change.interval.low)
         return moved if nearest is required[0] else f"{moved}, and by {_moved(nearest)} against {_rival(nearest)}"
-    told = [f"by {_moved(contrast)} against {_rival(contrast)}" for contrast in short if contrast is not required[0]]
-    return moved if not told else f"{moved}, but only {wording.listed(told)}"
+    return f"{moved}; not shown to beat {wording.listed([_rival(contrast) for contrast in short])}"
 
 
 def _moved(contrast: Contrast) -> str:
