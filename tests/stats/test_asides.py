@@ -32,3 +32,9 @@ def test_an_error_is_compared_on_the_items_that_have_one_under_both() -> None:
 def test_a_measure_that_no_item_has_says_so() -> None:
     found = aside([NAN, NAN], [[1, 1]])
     assert math.isnan(found.value_after) and found.change.reason == "no item has this measure under both"
+
+
+def test_an_error_may_change_by_more_than_one() -> None:
+    found = aside([9.0, 8.0, 9.0, 10.0] * 10, [[1.0, 0.0, 2.0, 1.0] * 10] * 2)
+    assert found.change.estimate == pytest.approx(-8.0)
+    assert found.change.interval.low < -8.0 < found.change.interval.high < -5.0

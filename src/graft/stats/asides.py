@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,22 @@ def compare_aside(
     kept = np.isfinite(np.concatenate([first, second])).all(axis=0)
     n = int(kept.sum())
     change = (
-        paired_change(first[:, kept], second[:, kept], np.asarray(clusters)[kept])
+        _change(first[:, kept], second[:, kept], np.asarray(clusters)[kept])
         if n
         else undefined_change("no item has this measure under both", seeds=len(second))
     )
     means = (float(first[:, kept].mean()), float(second[:, kept].mean())) if n else (NAN, NAN)
     return Aside(task, measure, after[0], before[0], n, len(kept) - n, *means, change)
+
+
+def _change(first: NDArray[np.float64], second: NDArray[np.float64], clusters: NDArray[Any]) -> Change:
+    """The change in the unit of the measure; the exact bound of its interval needs values from 0 to 1."""
+    low = min(float(first.min()), float(second.min()))
+    size = max(float(first.max()), float(second.max())) - low or 1.0
+    found = paired_change((first - low) / size, (second - low) / size, clusters)
+    interval, interval90 = (
+        replace(one, estimate=size * one.estimate, low=size * one.low, high=size * one.high)
+        for one in (found.interval, found.interval90)
+    )
+    per_seed = tuple(size * value for value in found.per_seed)
+    return replace(found, estimate=size * found.estimate, interval=interval, interval90=interval90, per_seed=per_seed)

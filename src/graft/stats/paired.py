@@ -215,11 +215,12 @@ def arm_change(after: Arm, before: Arm, spread: Spread, frame: Frame, level: flo
         return Change(estimate, blanks[0], blanks[1], NAN, n, frame.n_clusters, len(per_seed), per_seed, reason)
     change_C = after.raw_C - before.raw_C
     intervals = []
+    most = math.inf if frame.unit is None else 1.0  # only right and wrong are known to lie in [0, 1]
     for lv in (level, EQUIVALENCE_LEVEL):
         half = spread.half(lv)
         down, up = exact_reach(change_C, frame.largest, n, lv)
         low, high = estimate - max(half, down), estimate + max(half, up)
-        intervals.append(Interval(estimate, max(-1.0, low), min(1.0, high), lv, n))
+        intervals.append(Interval(estimate, max(-most, low), min(most, high), lv, n))
     p = max(spread.p(estimate), exact_p(change_C, frame.unit))
     return Change(estimate, intervals[0], intervals[1], p, n, frame.n_clusters, len(per_seed), per_seed)
 
