@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.report import asides, measures, sampling, separation, tables
+from graft.report import asides, form, measures, sampling, separation, tables
 from graft.report.explain import GLOSSARY, arm_meaning, arm_order, arm_title
 from graft.report.figures import Chart, draw_charts
 from graft.report.items import OUTCOMES, browse
@@ -57,6 +57,8 @@ def render(files: RunFiles, charts: Sequence[Chart], labels: Sequence[LabelSecti
         result=tables.main_table(files) if files.tasks else None,
         arms_table=tables.arms_table(files) if files.results.rows or files.study else None,
         decision=tables.decision_table(files),
+        form=form.form_table(files),
+        collateral=form.collateral_table(files),
         corpora=tables.corpora_table(files) if files.results.corpora.rows else None,
         charts=charts,
         labels=labels,

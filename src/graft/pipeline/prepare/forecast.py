@@ -28,6 +28,10 @@ from graft.stats.power import (
     claimed_from,
     smallest_detectable,
 )
+from graft.tasks import is_word_task
+from graft.tasks.base import Task
+from graft.tasks.dataset import DatasetTask
+from graft.tasks.words.pool import package_words
 
 SHOWN_WORDS = (250, 500, 1000, 2000)
 SHOWN_SEEDS = (2, 3, 5, 10)
@@ -70,6 +74,7 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
         tasks[card.name] = {
             "items": len(items),
             "words": words,
+            "pool": _pool(recipe, items.task),
             "trained": card.name in trained_tasks(recipe),
             "discordance_assumed": UNKNOWN_DISCORDANCE,
             "smallest_detectable": _smallest(replace(plan, words=words)),
@@ -156,6 +161,15 @@ def power_rows(plan: Plan, words: int) -> Iterator[dict[str, Any]]:
                 "smallest_detectable": least if least < 1 else math.nan,
                 "power": {f"{100 * change:g} points": float((thresholds <= change).mean()) for change in SHOWN_CHANGES},
             }
+
+
+def _pool(recipe: Recipe, task: Task) -> int | None:
+    """How many words or rows the task could be scored on at most, made-up words aside; ``None`` when unknown."""
+    if isinstance(task, DatasetTask):
+        return len(task.rows("eval"))
+    if is_word_task(task.card.name) and recipe.words.source == "package":
+        return len(package_words("eval"))
+    return None
 
 
 def _smallest(plan: Plan) -> float:
