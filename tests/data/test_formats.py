@@ -99,6 +99,22 @@ def test_a_conversation_gives_one_example_per_answer_with_the_turns_before(tmp_p
     assert first.id != second.id
 
 
+@pytest.mark.parametrize("name", ["messages", "conversations"])
+@pytest.mark.parametrize(
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"trainable": False}, {"loss": False}]
+)
+def test_a_turn_that_is_marked_as_not_to_be_trained_is_history(tmp_path: Path, name: str, mark: dict[str, Any]) -> None:
+    marked = [*CHAT[:2], {**CHAT[2], **mark}, CHAT[3], {**CHAT[4], "weight": 1, "train": True}]
+    (only,) = examples(task(tmp_path, {name: marked}))
+    assert (only.prompt, only.gold) == ("And three more?", "Seven.")
+    assert Message("assistant", "Four.") in only.history
+
+
+def test_a_mark_counts_in_messages_under_prompt_and_completion_too(tmp_path: Path) -> None:
+    marked = {"prompt": CHAT[:2], "completion": [{**CHAT[2], "weight": 0}, CHAT[3], CHAT[4]]}
+    assert [example.gold for example in examples(task(tmp_path, marked))] == ["Seven."]
+
+
 def test_an_opening_greeting_is_history_and_lists_are_the_two_sides_of_a_conversation(tmp_path: Path) -> None:
     greeted = [{"from": "gpt", "value": "Hi!"}, {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
     [example] = examples(task(tmp_path, {"conversations": greeted}))
@@ -118,6 +134,8 @@ def test_an_opening_greeting_is_history_and_lists_are_the_two_sides_of_a_convers
         ({"messages": [{"role": "wizard", "content": "x"}]}, "turn 1 is by 'wizard', but a turn is by system, user"),
         ({"messages": [{"role": "user", "content": None}]}, "turn 1 must hold text, but got None"),
         ({"messages": "hello"}, "messages must be a list of turns, but got 'hello'"),
+        ({"messages": [CHAT[1], {**CHAT[2], "weight": 0.5}]}, "weight of turn 2 is 0.5, but a turn is either trained"),
+        ({"messages": [CHAT[1], {**CHAT[2], "train": False}]}, "every answer is marked as not to be trained"),
         ({"messages": CHAT[:2]}, "the conversation has no answer after a user turn"),
         (
             {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": ""}]},

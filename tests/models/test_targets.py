@@ -114,8 +114,8 @@ def test_the_share_without_an_adapter_is_told_per_kind() -> None:
     }  # fmt: skip
     sentence = told(uncovered(add_lora(toy("qwen3_moe"), **{**SETTINGS, "targets": ["q_proj", "v_proj"]})))
     assert sentence == (
-        "adapters reach all of nothing; without one stay 87.6% of the weights: embeddings 100%, attention 50%, "
-        "experts 100%, router 100%, head 100%"
+        "adapters reach no kind of weights whole; without one stay 87.6% of the weights: embeddings 100%, "
+        "attention 50%, experts 100%, router 100%, head 100%"
     )
     mamba = uncovered(add_lora(toy("mamba"), **SETTINGS))
     assert mamba["recurrent"][0] == 2 * (64 * 4 + 64 * 4 + 64 * 2 + 32 * 64)  # A_log, conv1d, dt_proj, out_proj

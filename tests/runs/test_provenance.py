@@ -28,12 +28,17 @@ def test_everything_that_can_change_a_result_is_there(tmp_path: Path, monkeypatc
     monkeypatch.setenv("GRAFT_HUB_TOKEN", "abc")
     monkeypatch.setattr(sys, "argv", ["graft", "run", "recipe.yaml", "hub.token=abc"])
     found = collect(
-        recipe_hash="r", seeds=[1, 2], data_hashes={"words": "d"}, extra={"accelerator": "none", "note": "x"}
+        recipe_hash="r",
+        seeds=[1, 2],
+        data_hashes={"words": "d"},
+        inputs={"a.txt": "e"},
+        extra={"accelerator": "none", "note": "x"},
     )
     write_json(tmp_path / "provenance.json", found)
     stored = read_json(tmp_path / "provenance.json")
     assert stored == json.loads(json.dumps(found))
     assert (stored["recipe_hash"], stored["seeds"], stored["data_hashes"]) == ("r", [1, 2], {"words": "d"})
+    assert stored["inputs"] == {"a.txt": "e"}
     assert stored["graft"] == graft.__version__
     assert stored["python"].endswith(".".join(map(str, sys.version_info[:3])))
     assert stored["libraries"]["numpy"]
@@ -51,7 +56,7 @@ def test_everything_that_can_change_a_result_is_there(tmp_path: Path, monkeypatc
 def test_libraries_are_named_without_being_loaded() -> None:
     program = (
         "import sys; from graft.runs.provenance import collect\n"
-        "found = collect(recipe_hash='', seeds=[], data_hashes={})\n"
+        "found = collect(recipe_hash='', seeds=[], data_hashes={}, inputs={})\n"
         "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)), found['libraries']['torch'] is not None)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[] True\n"

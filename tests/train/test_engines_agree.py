@@ -160,8 +160,8 @@ def test_a_training_begun_by_trl_is_continued_by_graft(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_refused_as_by_graft(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="10 steps need 60 rows, but got 59"):
-        trl_engine.fit(model("lora"), some_rows(59), PLAN, pad_id=PAD, folder=tmp_path)
+    with pytest.raises(TrainError, match="10 steps need 55 to 60 rows, but got 54"):
+        trl_engine.fit(model("lora"), some_rows(54), PLAN, pad_id=PAD, folder=tmp_path)
     with pytest.raises(ConfigError, match=r"train\.optimizer is 'adamv'.*Did you mean 'adamw'"):
         trained("trl", "lora", tmp_path, replace(PLAN, optimizer="adamv"))
     broken = model("full")

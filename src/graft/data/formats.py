@@ -56,6 +56,10 @@ FIELDS = ("tool_calls", "tool_call_id", "name")
 """Fields of a turn that templates read beside its content."""
 
 
+SWITCHES = ("weight", "train", "trainable", "loss")
+"""Entries of a turn that say whether it is trained: 0 or false for no, 1 or true for yes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One answer of a row.
@@ -112,11 +116,11 @@ def told(shape: Shape, columns: Sequence[str], renamed: Mapping[str, str]) -> st
 
 
 def turns(row: Row, shape: Shape, renamed: Mapping[str, str]) -> list[Turn]:
-    """The answers of a row: one for every assistant turn that follows a user turn or a tool's result.
+    """The answers of a row that are trained: one for every assistant turn that follows a user turn or a tool's result.
 
     Two lists under ``prompt`` and ``completion`` are the two sides of a conversation, or its turns and their answers as
     messages. An answer that follows no such turn, such as an opening greeting, is only history, and so are turns that
-    call tools: how a call is spelled is the template's affair.
+    call tools (how a call is spelled is the template's affair) and turns marked as not to be trained (`SWITCHES`).
 
     Raises:
         DataError: a column is missing or holds something else, a role is unknown, two lists differ in length, or the
@@ -135,7 +139,7 @@ def _completion(row: Row, renamed: Mapping[str, str]) -> list[Turn]:
         return [_turn(_text(row, prompt, "prompt"), _text(row, answer, "completion"), system)]
     sides = [side if isinstance(side, list) else [side] for side in (prompt, answer)]
     if any(isinstance(turn, dict) and ROLE_NAMES.intersection(turn) for side in sides for turn in side):
-        return _answers(row, [*system, *_said(row, sides)])
+        return _marked_answers(row, system, _said(sides))
     if len(sides[0]) != len(sides[1]):
         raise DataError(
             f"{place_of(row)}: prompt holds {len(sides[0])} entries and completion {len(sides[1])}, but every prompt "
@@ -187,21 +191,44 @@ _TURNS = {
 }
 
 
-def _said(row: Row, sides: Sequence[Sequence[Any]]) -> list[Message]:
+def _said(sides: Sequence[Sequence[Any]]) -> list[Mapping[str, Any]]:
     """Messages under ``prompt`` and ``completion`` as one conversation; a bare text is its side's own turn."""
-    found = [
+    return [
         turn if isinstance(turn, dict) else {"role": role, "content": turn}
         for role, side in zip(("user", "assistant"), sides, strict=True)
         for turn in side
     ]
-    return [_message(row, turn, number) for number, turn in enumerate(found, 1)]
 
 
 def _conversation(row: Row, name: str, renamed: Mapping[str, str]) -> list[Turn]:
     said = _value(row, name, renamed)
     if not isinstance(said, list) or not all(isinstance(turn, dict) for turn in said):
         raise DataError(f"{place_of(row)}: {name} must be a list of turns, but got {said!r:.60}; mend the row")
-    return _answers(row, [_message(row, turn, number) for number, turn in enumerate(said, 1)])
+    return _marked_answers(row, [], said)
+
+
+def _marked_answers(row: Row, system: Sequence[Message], said: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    """The answers of turns that may say of themselves whether they are trained."""
+    messages = [*system, *(_message(row, turn, number) for number, turn in enumerate(said, 1))]
+    trained = [_is_trained(row, turn, number) for number, turn in enumerate(said, 1)]
+    found = _answers(row, messages, [True] * len(system) + trained)
+    if not found and _answers(row, messages):
+        raise DataError(f"{place_of(row)}: every answer is marked as not to be trained; delete the row")
+    return found
+
+
+def _is_trained(row: Row, turn: Mapping[str, Any], number: int) -> bool:
+    """Whether a turn is to be trained, by what it says of itself."""
+    for name in SWITCHES:
+        value = turn.get(name)
+        if value is not None and value not in (0, 1):
+            raise DataError(
+                f"{place_of(row)}: {name} of turn {number} is {value!r:.60}, but a turn is either trained (1 or true) "
+                "or not (0 or false); mend the row"
+            )
+        if value is not None and not value:
+            return False
+    return True
 
 
 def _message(row: Row, turn: Mapping[str, Any], number: int) -> Message:
@@ -233,7 +260,8 @@ def _part(row: Row, part: Any, number: int) -> str:
     )
 
 
-def _answers(row: Row, messages: Sequence[Message]) -> list[Turn]:
+def _answers(row: Row, messages: Sequence[Message], trained: Sequence[bool] = ()) -> list[Turn]:
+    """The answers of a conversation, those that are not trained left out; all are without ``trained``."""
     found: list[Turn] = []
     before: list[Message] = []
     for number, message in enumerate(messages, 1):
@@ -241,7 +269,7 @@ def _answers(row: Row, messages: Sequence[Message]) -> list[Turn]:
             before.append(message)
             continue
         turn = _turn(before[-1].content if before else "", message.content, before[:-1])
-        if before and before[-1].role in ASKERS:
+        if before and before[-1].role in ASKERS and all(trained[number - 1 : number]):
             if not turn.answer:
                 raise DataError(f"{place_of(row)}: turn {number} is an empty answer; delete it or its row")
             found.append(replace(turn, asker=before[-1].role))

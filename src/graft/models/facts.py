@@ -120,11 +120,24 @@ def model_facts(
     Raises:
         ModelError: there is no such model, or its architecture is unknown or cannot write.
     """
+    model, known, kind = weightless(
+        model_id, revision=revision, trust_remote_code=trust_remote_code, source=source or locate(model_id)
+    )
+    return describe(model, known, kind)
+
+
+def weightless(
+    model_id: str, *, revision: str | None, trust_remote_code: bool, source: Source
+) -> tuple[Any, dict[str, Any], Kind]:
+    """A model on the meta device, which takes no memory; everything its config says, and its kind.
+
+    Raises:
+        ModelError: its architecture is unknown or cannot write.
+    """
     import torch
 
-    place = source or locate(model_id)
-    raw = read_config(place, model_id, revision)
-    config = load_config(place, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
+    raw = read_config(source, model_id, revision)
+    config = load_config(source, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
     known = {**config.to_dict(), **raw}
     kind = model_kind(known, model_id)
     try:
@@ -132,7 +145,7 @@ def model_facts(
             model = auto_class(kind).from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:  # every architecture has rules of its own for its config
         raise ModelError(cannot_load("config", model_id, error)) from error
-    return describe(model, known, kind)
+    return model, known, kind
 
 
 def describe(model: Any, config: Mapping[str, Any], kind: Kind) -> ModelFacts:

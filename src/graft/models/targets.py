@@ -183,9 +183,9 @@ def told(counts: dict[str, tuple[int, int]]) -> str:
     without = sum(size for size, _ in counts.values())
     trained = [kind for kind, (size, _) in counts.items() if size == 0]
     rest = [f"{kind} {size / of:.0%}" for kind, (size, of) in counts.items() if size]
+    reached = f"all of {', '.join(trained)}" if trained else "no kind of weights whole"
     return (
-        f"adapters reach all of {', '.join(trained) or 'nothing'}; without one stay {without / total:.1%} of the "
-        f"weights: {', '.join(rest) or 'none'}"
+        f"adapters reach {reached}; without one stay {without / total:.1%} of the weights: {', '.join(rest) or 'none'}"
     )
 
 

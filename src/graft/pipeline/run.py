@@ -129,9 +129,7 @@ def _stages(
         looked = preflight(lab, progress)
         looked.require()
     directory = (
-        continued(resume, recipe)
-        if resume
-        else RunDirectory.create(recipe.runs, run_name(recipe, now(), labels(recipe)))
+        continued(resume, lab) if resume else RunDirectory.create(recipe.runs, run_name(recipe, now(), labels(recipe)))
     )
     with directory.hold(), open_log(directory.log):
         if looked is not None:

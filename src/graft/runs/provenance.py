@@ -57,6 +57,7 @@ def collect(
     recipe_hash: str,
     seeds: Sequence[int],
     data_hashes: Mapping[str, str],
+    inputs: Mapping[str, str],
     extra: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Everything about this process and machine that can change a result.
@@ -65,6 +66,7 @@ def collect(
         recipe_hash: hash of the resolved recipe.
         seeds: every seed of the run.
         data_hashes: hash by name of each source of rows.
+        inputs: hash by name of each file that the run reads; a run is only continued with the same.
         extra: whatever only the caller knows; ``accelerator`` is put under ``hardware``.
 
     Returns:
@@ -77,6 +79,7 @@ def collect(
         "recipe_hash": recipe_hash,
         "seeds": list(seeds),
         "data_hashes": dict(data_hashes),
+        "inputs": dict(inputs),
         "git": git_state(Path(__file__).parent),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),

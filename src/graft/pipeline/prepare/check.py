@@ -79,6 +79,7 @@ def check(resolved: Resolved, *, progress: Progress, page: Path | None = None) -
     found.require()
     lines = [f"run       {recipe.runs / name}", *_plan(lab)]
     lines += [f"boundary  {line}" for line in found.boundary.lines()] if found.boundary is not None else []
+    lines += [f"adapters  {found.adapters.removeprefix('adapters ')}"] if found.adapters else []
     lines += estimate_lines(found.estimate) if found.estimate is not None else []
     lines.append(f"forecast  {found.detectable['note']}")
     tables = (survey_table(found), leak_table(found), task_table(found), power_table(found.detectable))

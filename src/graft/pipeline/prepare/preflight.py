@@ -16,6 +16,7 @@ from graft.evals.labels import encode_options, has_labels
 from graft.models.boundary import Certificate
 from graft.pipeline.branches import Branch, branches, trained_tasks
 from graft.pipeline.outcome import Table
+from graft.pipeline.prepare.adapters import rehearse_adapters
 from graft.pipeline.prepare.boundary import certificate_json, certify, check_positions
 from graft.pipeline.prepare.estimate import Estimate, estimate, usable_steps
 from graft.pipeline.prepare.examples import branch_examples
@@ -57,6 +58,7 @@ class Preflight:
         baselines: scored trivial answers to the held-out items, by task; stored in files of their own.
         detectable: the smallest change that each task's items can show.
         estimate: what training will take; ``None`` when nothing is trained.
+        adapters: what share of which weights stays without an adapter; ``None`` without adapters.
         warnings: what may spoil the result, though the recipe can run.
         max_leaked: largest share of leaked held-out items.
         boundary: where texts begin and answers end; ``None`` behind a server whose tokenizer is unknown.
@@ -68,6 +70,7 @@ class Preflight:
     baselines: Baselines
     detectable: dict[str, Any]
     estimate: Estimate | None
+    adapters: str | None
     warnings: tuple[str, ...]
     max_leaked: float
     boundary: Certificate | None
@@ -105,6 +108,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
 
     Raises:
         ConfigError: the optimizer or the schedule cannot be built, or the learning rate never reaches its peak.
+        ModelError: an adapter cannot be put where the recipe says.
         DataError: an example has nothing to train, is longer than the model reads, two labels cannot be told apart, or
             a source cannot be used.
     """
@@ -123,8 +127,10 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         bar.advance(1)
     bar.finish()
     check_positions(lab, surveys)
+    adapters = None
     if trained is not None:
         rehearse_training(lab, trained, usable_steps(lab, surveys))
+        adapters = rehearse_adapters(lab.recipe)
     shown = [
         show(lab.tokenizer, example, max_length=lab.recipe.data.max_length, policy=lab.policy)
         for examples in by_task.values()
@@ -138,6 +144,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         baselines=known,
         detectable=forecast(lab, known),
         estimate=estimate(lab, surveys),
+        adapters=adapters,
         warnings=tuple(_warnings(lab, surveys, leaks)),
         max_leaked=lab.recipe.check.max_leaked,
         boundary=boundary,

@@ -15,6 +15,7 @@ from graft.models.hardware import accelerator
 from graft.pipeline.places import baselines_path
 from graft.pipeline.prepare.boundary import certificate_json
 from graft.pipeline.prepare.forecast import detectable
+from graft.pipeline.prepare.inputs import hash_inputs, require_same_inputs
 from graft.pipeline.prepare.lab import Lab, audit_record
 from graft.pipeline.prepare.preflight import Preflight
 from graft.pipeline.prepare.taskbook import labels
@@ -38,6 +39,8 @@ def write_preparation(
     for task, facts in plan["tasks"].items():
         progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
     progress.note(f"forecast: {plan['note']}")
+    if looked.adapters:
+        progress.note(looked.adapters)
     for warning in looked.warnings:
         progress.note(f"warning: {warning}")
         LOG.warning("%s", warning)
@@ -55,14 +58,20 @@ def write_preparation(
                 recipe_hash=hashlib.sha256(resolved.recipe.model_dump_json().encode()).hexdigest(),
                 seeds=resolved.recipe.study.seeds,
                 data_hashes=_data_hashes(lab),
+                inputs=hash_inputs(lab),
                 extra={"accelerator": accelerator(), "boundary": certificate_json(looked.boundary)},
             ),
         )
         write_summary(directory, resolved.recipe, "prepared", {})
 
 
-def continued(resume: RunDirectory, recipe: Recipe) -> RunDirectory:
-    """Make sure that a run is continued by the recipe it was begun with."""
+def continued(resume: RunDirectory, lab: Lab) -> RunDirectory:
+    """Make sure that a run is continued by the recipe and on the files that it was begun with.
+
+    Raises:
+        ConfigError: a setting or a file differs; the message names it.
+    """
+    recipe = lab.recipe
     if not resume.recipe.is_file():
         return resume
     before = load_recipe(resume.recipe).recipe
@@ -73,6 +82,7 @@ def continued(resume: RunDirectory, recipe: Recipe) -> RunDirectory:
             f"cannot continue {resume.name}: {', '.join(differing)} differ from the recipe it was begun with "
             f"({resume.recipe}); restore them or start a new run"
         )
+    require_same_inputs(resume, lab)
     return resume
 
 

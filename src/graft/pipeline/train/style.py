@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.config.schema import Recipe
+from graft.models.adapters import save_adapter
 from graft.pipeline.prepare.lab import recipe_tokenizer
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def save_trained_model(
         from graft.models.style import save_styled
 
         save_styled(model, tokenizer, recipe.style.tokens, folder)
+    elif recipe.adapter.kind == "lora":
+        save_adapter(model, folder)
     else:
         model.save_pretrained(folder)
     if model.generation_config is not None:  # an adapter is saved without it, but not without an end

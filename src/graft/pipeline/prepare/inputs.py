@@ -1,0 +1,100 @@
+"""The files that a run is made from: their hashes, and the refusal to go on when one of them has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from graft.config.schema import Recipe
+from graft.errors import ConfigError, DataError
+from graft.models import remote
+from graft.models.source import locate
+from graft.models.tokenizer import tokenizer_hash
+from graft.pipeline.prepare.lab import Lab
+from graft.pipeline.prepare.served import is_remote
+from graft.pipeline.prepare.taskbook import hash_path
+from graft.runs.directory import RunDirectory
+from graft.runs.files import read_json
+from graft.runs.provenance import hash_file, hash_rows
+
+WHOLE_BYTES = 1 << 28
+"""Files of a model up to this size are hashed whole; of larger ones, sizes and pieces all through them."""
+
+_PIECES, _PIECE_BYTES = 64, 1 << 20
+
+
+def hash_inputs(lab: Lab) -> dict[str, str]:
+    """Hashes of everything that a run reads and that could be another thing tomorrow.
+
+    Args:
+        lab: the shared parts of the run.
+
+    Returns:
+        SHA-256 by what is hashed: a setting with the file it names, or the tokenizer with its template.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found = {f"{setting} ({path})": hash_path(path) for setting, path in _data_files(lab.recipe)}
+    template = str(lab.tokenizer.chat_template)
+    found["tokenizer and template"] = hash_rows([tokenizer_hash(lab.tokenizer), template])
+    return found | {f"model.id ({path})": _hash_weights(path) for path in _model_files(lab.recipe)}
+
+
+def require_same_inputs(run: RunDirectory, lab: Lab) -> None:
+    """Refuse to continue a run whose files are no longer those that it was begun with.
+
+    Raises:
+        ConfigError: some have changed; the message names them.
+    """
+    before: Mapping[str, str] = read_json(run.provenance).get("inputs", {}) if run.provenance.is_file() else {}
+    now = hash_inputs(lab)
+    changed = [name for name, digest in before.items() if now.get(name) != digest]
+    if changed:
+        raise ConfigError(
+            f"cannot continue {run.name}: {', '.join(changed)} changed since the run began; restore what was there, or "
+            "start a new run"
+        )
+
+
+def _data_files(recipe: Recipe) -> Iterator[tuple[str, Path]]:
+    for index, task in enumerate(recipe.data.tasks):
+        for key, path in (("train", task.train), ("eval", task.eval)):
+            if path is not None:
+                yield f"data.tasks[{index}].{key}", path
+    for index, path in enumerate(recipe.data.corpus):
+        yield f"data.corpus[{index}]", path
+    if recipe.words.source not in ("package", "tokenizer"):
+        yield "words.source", Path(recipe.words.source)
+    if recipe.style.data is not None:
+        yield "style.data", recipe.style.data
+
+
+def _model_files(recipe: Recipe) -> list[Path]:
+    """The model's own files, where they lie in a folder here; those of a hub id are named by its revision."""
+    model = recipe.model
+    if is_remote(recipe) or model.id == "sprout":
+        return []
+    folder = remote.cached_copy(model.id) if remote.is_remote(model.id) else locate(model.id).folder
+    return [] if folder is None else sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _hash_weights(path: Path) -> str:
+    """The whole file, or of a large one its size and pieces that lie evenly through it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    size = path.stat().st_size
+    if size <= WHOLE_BYTES:
+        return hash_file(path)
+    digest = hashlib.sha256(str(size).encode())
+    try:
+        with path.open("rb") as file:
+            for piece in range(_PIECES):
+                file.seek(piece * (size - _PIECE_BYTES) // (_PIECES - 1))
+                digest.update(file.read(_PIECE_BYTES))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from error
+    return digest.hexdigest()
