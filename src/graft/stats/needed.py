@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scipy.special import ndtri
+from scipy.special import chdtri, ndtri
 
 from graft.stats import wording
 from graft.stats.arms import BASE, Contrast
@@ -14,12 +14,13 @@ from graft.stats.contrasts import Sample, Variances, contrast_spread
 from graft.stats.equivalence import ONE_SIDED
 from graft.stats.intervals import NAN
 from graft.stats.paired import EQUIVALENCE_LEVEL
-from graft.stats.spread import Spread
+from graft.stats.spread import SeedVariance, Spread
 
 MOST_SEEDS = 100
 """Seeds beyond which no number is named."""
 
 _LEVEL = 0.95
+_SURE = 0.8
 _REACH = float(ndtri(0.975)) / float(ndtri(0.975) + ndtri(0.8))
 """Half an interval over the change it is to exclude 0 for, with 80% power."""
 
@@ -81,6 +82,11 @@ def words_to_decide(
     return float(words), ""
 
 
+def _surely(variance: SeedVariance) -> float:
+    """A seed variance that is exceeded with 80% probability: few seeds seem to differ by chance alone."""
+    return variance.value * variance.df / float(chdtri(variance.df, 1 - _SURE))
+
+
 def _plan(
     sample: Sample, contrast: Contrast, contrasts: Sequence[Contrast], variances: Variances, margin: float
 ) -> _Plan:
@@ -90,7 +96,7 @@ def _plan(
         if name in variances:
             arm = sample.arms[name]
             noise = arm.noise * arm.seeds / sample.n_items**2
-            fixed += max(0.0, variances[name].value - noise) / arm.seeds
+            fixed += max(0.0, _surely(variances[name]) - noise) / arm.seeds
     estimates = [c.change.estimate for c in contrasts]
     harm = max((-c.change.estimate for c in contrasts if c.before == BASE), default=0.0)
     claim = max(min(estimates), harm)
