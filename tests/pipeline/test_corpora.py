@@ -16,7 +16,8 @@ from graft.evals.perplexity import TextFit, measure_texts
 from graft.models.loading import load_model, load_tokenizer
 from graft.pipeline.outcome import Outcome
 from graft.pipeline.prepare.corpora import Corpus, prepare_corpus
-from graft.pipeline.prepare.lab import forecast, prepare
+from graft.pipeline.prepare.forecast import forecast
+from graft.pipeline.prepare.lab import prepare
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import report, run
 from graft.pipeline.score.corpora import corpus_records
@@ -167,4 +168,4 @@ def test_the_forecast_of_a_lab_with_corpora_alone_names_no_task(tmp_path: Path, 
     path = tmp_path / "book.txt"
     path.write_text("\n\n".join(" ".join(LINES[start:] + LINES[:start]) for start in range(60)))
     settings: dict[str, Any] = {"data__corpus": [str(path)], "eval__tasks": ["prose"], "study__arms": ["base"]}
-    assert forecast(prepare(small_recipe(tmp_path, **settings).recipe))["tasks"] == {}
+    assert forecast(prepare(small_recipe(tmp_path, **settings).recipe), {})["tasks"] == {}

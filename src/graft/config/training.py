@@ -153,8 +153,8 @@ class StoppingSection(Section):
     """When to stop before the last step. Needs `train.eval_steps`; the best weights are restored at the end."""
 
     metric: str = "loss"
-    """What is watched: `loss` (held-out, in nats per token), `accuracy` (of tokens), `exact` (the mean over the tasks)
-    or `exact/TASK`."""
+    """What is watched: `loss` (held-out, in nats per token), `accuracy` (of tokens), `exact` (the mean over the tasks),
+    `score` (the tasks' own metrics), `exact/TASK` or `score/TASK`."""
 
     mode: Literal["auto", "min", "max"] = "auto"
     """Whether less or more is better; `auto` is min for losses and max for everything else."""

@@ -18,7 +18,9 @@ Criterion = Callable[[Sequence[Measurement]], bool]
 
 def metric_names(tasks: Iterable[str]) -> tuple[str, ...]:
     """What a measurement holds when these tasks are scored."""
-    return ("loss", "accuracy", "exact", *(f"exact/{task}" for task in tasks))
+    scored = tuple(tasks)
+    by_task = (f"{figure}/{task}" for figure in ("exact", "score") for task in scored)
+    return ("loss", "accuracy", "exact", "score", *by_task)
 
 
 def build_stopping(

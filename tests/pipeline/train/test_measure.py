@@ -11,9 +11,9 @@ from graft.config.loading import Resolved
 from graft.errors import ConfigError
 from graft.pipeline.prepare.validate import validate
 from graft.pipeline.progress import SilentProgress
-from graft.pipeline.run import train
+from graft.pipeline.run import evaluate, train
 from graft.runs.directory import RunDirectory
-from graft.runs.files import read_jsonl
+from graft.runs.files import read_json, read_jsonl
 from graft.runs.metrics import read_metrics
 
 Build = Callable[..., Resolved]
@@ -58,7 +58,9 @@ def test_held_out_figures_of_every_task_reach_the_log_the_bar_and_tensorboard(
     run, listener = measured
     lines = [line for line in read_metrics(run.metrics) if "held_out/loss" in line]
     assert [line["step"] for line in lines] == [2, 4, 6]
-    names = {"loss", "accuracy", "exact", "exact/spelling", "exact/position", "exact/count"}
+    tasks_of_words = ("spelling", "position", "count")
+    names = {"loss", *(f"{figure}/{task}" for figure in ("exact", "score") for task in tasks_of_words)}
+    names |= {"accuracy", "exact", "score"}
     for line in lines:
         assert {name.removeprefix("held_out/") for name in line if name.startswith("held_out/")} == names
         tasks = [line[f"held_out/exact/{task}"] for task in ("spelling", "position", "count")]
@@ -69,6 +71,29 @@ def test_held_out_figures_of_every_task_reach_the_log_the_bar_and_tensorboard(
     events = b"".join(path.read_bytes() for path in run.tensorboard.rglob("events*"))
     assert b"held_out/loss" in events and b"held_out/exact/spelling" in events
     assert "held-out loss" in run.log.read_text()
+
+
+def test_a_task_with_labels_is_measured_by_its_metric_and_stops_by_it(tmp_path: Path, small_recipe: Build) -> None:
+    kinds = [("fine", "praise"), ("broken", "complaint")]
+    rows = "\n".join(f"message {n} {{}},{{}}".format(*kinds[n % 4 == 0]) for n in range(80))
+    (tmp_path / "m.csv").write_text(f"text,kind\n{rows}\n")
+    task = {"name": "m", "train": str(tmp_path / "m.csv"), "held_out": 0.4, "prompt": "{text}\nKind:", "label": "kind"}
+    task |= {"labels": ["complaint", "praise"], "metric": "macro_f1"}
+    resolved = small_recipe(
+        tmp_path / "runs",
+        **ONE_ARM | {"data__train": "m", "eval__tasks": ["m"], "train__max_steps": 2},
+        data__tasks=[task],
+        train__eval_steps=1,
+        stopping__metric="score/m",
+        stopping__patience=5,
+    )
+    run = trained(resolved)
+    lines = [line for line in read_metrics(run.metrics) if "held_out/score/m" in line]
+    evaluated = evaluate(str(run.path), resolved, progress=SilentProgress()).run
+    final = next(row for row in read_json(evaluated.path / "results.json")["rows"] if row["arm"] == "trained-seed0")
+    best = int(run.outputs("train-trained-seed0")["best_step"])
+    assert final["metric"] == "macro-F1" and final["score"] != final["exact"]
+    assert lines[best - 1]["held_out/score/m"] == pytest.approx(final["score"], abs=1e-6)
 
 
 def test_measuring_changes_no_bit_of_the_training(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from graft.pipeline.prepare.subset import subset_ids
+from graft.tasks.metric import mean_score
 from graft.train.plan import Measurement
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from graft.evals.items import Items
     from graft.pipeline.prepare.lab import Lab
 
 HELD_OUT = "held_out"
@@ -26,9 +29,10 @@ def held_out_measure(
 ) -> Callable[[PreTrainedModel], Measurement] | None:
     """What measures a model on the held-out items during training; ``None`` when the recipe does not ask for it.
 
-    The figures are ``loss`` (nats per token over all items and texts), ``accuracy`` (of those tokens), ``exact/TASK``
-    and ``exact`` (the mean over the tasks with answers; NaN without any). With `train.eval_max_batches` the first items
-    of each task stand for all.
+    The figures are ``loss`` (nats per token over all items and texts), ``accuracy`` (of those tokens), ``exact/TASK``,
+    ``score/TASK`` (the task's own metric of the likeliest labels; exact match where there are none), and ``exact`` and
+    ``score``, the means over the tasks with answers; NaN without any. With `train.eval_max_batches` the first items of
+    each task stand for all.
 
     Args:
         lab: holds the items.
@@ -38,12 +42,14 @@ def held_out_measure(
     if lab.recipe.train.eval_steps is None:
         return None
     from graft.evals.held_out import HeldOut, measure_rows
+    from graft.evals.labels import has_labels
     from graft.evals.perplexity import windows
     from graft.models.backends.transformers import end_ids
 
     size, most = lab.recipe.eval.batch_size, lab.recipe.train.eval_max_batches
     shown = None if most is None else most * size
-    parts = {items.task.card.name: items.rows[:shown] for items in lab.items if items.split == "eval" and items.rows}
+    asked = [_first(items, shown) for items in lab.items if items.split == "eval" and items.rows]
+    parts = {items.task.card.name: items.rows for items in asked}
     for corpus in lab.corpora:
         pieces = windows(lab.tokenizer, corpus.texts, max_length=lab.recipe.data.max_length)
         parts[corpus.task] = tuple(piece.row for piece in islice(pieces, shown))
@@ -63,12 +69,44 @@ def held_out_measure(
         }
         whole = sum(sums.values(), HeldOut())
         exact = {f"exact/{task}": part.exact_match for task, part in sums.items() if task not in texts}
-        mean = fmean(exact.values()) if exact else math.nan
-        found = {"loss": whole.loss, "accuracy": whole.accuracy, "exact": mean, **exact}
+        score = {name.replace("exact/", "score/"): value for name, value in exact.items()} | {
+            f"score/{items.task.card.name}": _label_score(lab, trained, items, allowed)
+            for items in asked
+            if has_labels(items)
+        }
+        means = {"exact": _mean(exact), "score": _mean(score)}
+        found = {"loss": whole.loss, "accuracy": whole.accuracy, **means, **exact, **score}
         on_measured(found)
         return found
 
     return measure
+
+
+def _first(items: Items, most: int | None) -> Items:
+    return replace(items, examples=items.examples[:most], rows=items.rows[:most], pieces=items.pieces[:most])
+
+
+def _mean(figures: Measurement) -> float:
+    return fmean(figures.values()) if figures else math.nan
+
+
+def _label_score(lab: Lab, model: PreTrainedModel, items: Items, allowed: torch.Tensor | None) -> float:
+    """The task's metric of its likeliest labels."""
+    from graft.evals.labels import label_fields, token_budget
+
+    fields = label_fields(
+        model,
+        lab.tokenizer,
+        items,
+        way=lab.recipe.eval.labels,
+        token_budget=token_budget(model),
+        allowed=allowed,
+    )
+    records = [
+        {"gold": example.gold, "right": found["label_right"], **found}
+        for example, found in zip(items.examples, fields, strict=True)
+    ]
+    return mean_score(items.task.card.metric, records)
 
 
 def _mask(model: PreTrainedModel, ids: Sequence[int] | None) -> torch.Tensor | None:
