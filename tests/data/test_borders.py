@@ -35,7 +35,6 @@ def trained(tokenizer: PreTrainedTokenizerBase, example: Example = ASK, policy: 
         ("gemma", "<end_of_turn>", ("<end_of_turn>", "<eos>")),
         ("llama3", "<|eot_id|>", ("<|eot_id|>", "<|end_of_text|>")),
         ("qwen-base", "<|im_end|>", ("<|im_end|>", "<|endoftext|>")),
-        ("llama2", " </s>", ("</s>",)),
         ("llama3-base", "<|end_of_text|>", ("<|end_of_text|>",)),
     ],
 )
@@ -45,6 +44,16 @@ def test_an_answer_ends_with_what_the_template_writes_and_nothing_after_it(
     tokenizer = family(name)
     assert trained(tokenizer) == f"blue{end}"
     assert tuple(tokenizer.convert_ids_to_tokens(list(borders_of(tokenizer).stops))) == stops
+
+
+def test_white_space_around_an_answer_is_trained_where_the_template_writes_it() -> None:
+    """As the templates of Llama 2 and Mistral do: a model writes it too, so without it no reply would be exact."""
+    tokenizer = family("llama2")
+    (row,) = encode(tokenizer, [ASK], max_length=500).rows
+    turns = [{"role": "user", "content": ASK.prompt}, {"role": "assistant", "content": ASK.gold}]
+    assert tokenizer.decode(row.prompt) == "<s>[INST] Name a colour. [/INST]"
+    assert tokenizer.decode(row.completion) == " blue </s>"
+    assert list(row.prompt + row.completion) == tokenizer.apply_chat_template(turns, return_dict=False)
 
 
 def test_the_next_turn_is_the_end_only_where_the_models_files_say_so() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from graft.data.chat import NO_THINKING, REPLY, ChatPolicy, after_answer
+from graft.data.chat import NO_THINKING, REPLY, ChatPolicy, after_answer, before_answer
 from graft.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Borders:
     Attributes:
         start: what the tokenizer puts before every text that no chat template renders.
         finish: what it puts after every text; encoders read it.
+        before: white space that the chat template writes between a prompt and its answer, which a model writes then.
         after: what the chat template writes after an answer; empty without a template.
         end: what is trained after an answer, the token that stops it last.
         text_end: what is trained after a plain text; ``None`` where the tokenizer has no end of text.
@@ -33,6 +34,7 @@ class Borders:
 
     start: tuple[int, ...]
     finish: tuple[int, ...]
+    before: str
     after: str
     end: tuple[int, ...]
     text_end: int | None
@@ -60,7 +62,8 @@ def _borders(tokenizer: PreTrainedTokenizerBase, template: str, eos: str, policy
             f"the tokenizer of {tokenizer.name_or_path} has no eos_token, and its chat template writes no token after "
             "an answer, so no answer could ever end; set eos_token in its tokenizer_config.json"
         )
-    return Borders(start, finish, last or between, end, text_end, tuple(dict.fromkeys((end[-1], *known))))
+    before = before_answer(tokenizer, policy) if tokenizer.chat_template is not None else ""
+    return Borders(start, finish, before, last or between, end, text_end, tuple(dict.fromkeys((end[-1], *known))))
 
 
 @lru_cache(maxsize=16)

@@ -303,6 +303,18 @@ def after_answer(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THI
     return found[0], found[1]
 
 
+def before_answer(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THINKING) -> str:
+    """The white space that a chat template writes between a prompt and its answer, as that of Llama 2 does."""
+    turns = [Message("user", PROBE), Message("assistant", REPLY)]
+    try:
+        prompt = unmarked(_apply(tokenizer, with_system(turns[:1], policy), policy, think=False))
+        whole = whole_chat(tokenizer, turns, policy)
+    except ModelError:  # a template of a single turn
+        return ""
+    between = whole.removeprefix(prompt).partition(REPLY)[0]
+    return between if whole.startswith(prompt) and between.isspace() else ""
+
+
 def whole_chat(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], policy: ChatPolicy = NO_THINKING
 ) -> str:

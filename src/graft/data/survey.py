@@ -46,6 +46,7 @@ class Survey:
         spelling: examples whose content spells a control token, which stays text.
         spelled: those control tokens.
         longest_prompt: tokens of the longest prompt among the rows that fit.
+        longest_answer: tokens of the longest answer among them.
         silent: examples with a call of a tool that the chat template does not write.
         labels: examples by answer, the most frequent first; empty for tasks without a closed set.
     """
@@ -70,6 +71,7 @@ class Survey:
     spelling: int = 0
     spelled: tuple[str, ...] = ()
     longest_prompt: int = 0
+    longest_answer: int = 0
     silent: int = 0
 
     @property
@@ -108,13 +110,14 @@ def survey(
     Raises:
         DataError: an example has nothing to train, or its prompt's tokens change when the answer follows.
     """
-    lengths, trained, longest_prompt = [], 0, 0
+    lengths, trained, longest_prompt, longest_answer = [], 0, 0, 0
     unknown = unknown_token(tokenizer)
     lost: list[str] = []
     for example, ids, cut in token_ids(tokenizer, examples, policy=policy):
         lengths.append(len(ids))
         trained += len(ids) - (cut if example.prompt is not None else 1)
-        longest_prompt = max(longest_prompt, cut if len(ids) <= max_length else 0)
+        if len(ids) <= max_length:
+            longest_prompt, longest_answer = max(longest_prompt, cut), max(longest_answer, len(ids) - cut)
         if unknown and tokenizer.unk_token_id in ids and (found := lost_characters(tokenizer, example, policy)):
             lost.append(found)
     spelled = [tokens for example in examples if (tokens := spelled_controls(tokenizer, example))]
@@ -146,6 +149,7 @@ def survey(
         spelling=len(spelled),
         spelled=tuple(dict.fromkeys(token for tokens in spelled for token in tokens)),
         longest_prompt=longest_prompt,
+        longest_answer=longest_answer,
         silent=sum(unseen_calls(tokenizer, example_turns(example), policy) for example in examples if example.history),
     )
 

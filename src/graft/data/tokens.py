@@ -360,7 +360,9 @@ def _texts(renderer: PromptRenderer, example: Example, think: bool | None) -> tu
             f"example {example.id} carries reasoning, but thinking is off; set thinking: on or drop its reasoning"
         )
     prompt = _rendered(renderer, example, think=bool(think or reasoning))
-    return prompt, with_reasoning(prompt, mark(tokenizer, reasoning, "assistant"), gold) if reasoning else gold
+    if reasoning:
+        return prompt, with_reasoning(prompt, mark(tokenizer, reasoning, "assistant"), gold)
+    return prompt, gold if think else borders_of(tokenizer, renderer.policy).before + gold
 
 
 def _rendered(renderer: PromptRenderer, example: Example, *, think: bool) -> str:

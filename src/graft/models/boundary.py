@@ -43,6 +43,7 @@ class Certificate:
         start: tokens that the tokenizer puts before a text without a template.
         opening: tokens with which a rendered prompt begins.
         template: there is a chat template.
+        before: white space that it writes between a prompt and its answer; trained with the answer.
         after: what it writes after an answer.
         end: tokens that are trained after an answer.
         end_ids: their ids.
@@ -63,6 +64,7 @@ class Certificate:
     start: tuple[str, ...]
     opening: tuple[str, ...]
     template: bool
+    before: str
     after: str
     end: tuple[str, ...]
     end_ids: tuple[int, ...]
@@ -87,6 +89,8 @@ class Certificate:
         )
         writer = "the chat template writes" if self.template else "there is no chat template: model.template writes"
         yield f"a prompt begins with {_tokens(self.opening)}; {writer} it"
+        if self.before:
+            yield f"before an answer the template writes {self.before!r}, which is trained with it"
         yield f"after an answer the template writes {self.after!r}" if self.after else "no template ends an answer"
         after_text = f"; after a plain text {self.text_end!r}" if self.text_end else ""
         yield f"trained as the end of an answer: {_tokens(self.end)} {list(self.end_ids)}{after_text}"

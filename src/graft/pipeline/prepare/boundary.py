@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -39,6 +39,7 @@ def certify(lab: Lab) -> Certificate | None:
         start=tuple(names(list(borders.start))),
         opening=tuple(names(list(ids[: max(1, len(borders.start))]))),
         template=tokenizer.chat_template is not None,
+        before=borders.before,
         after=borders.after,
         end=tuple(names(list(borders.end))),
         end_ids=borders.end,
@@ -86,7 +87,9 @@ def _tried(lab: Lab, borders: Borders) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def check_positions(lab: Lab, surveys: Sequence[Survey]) -> None:
-    """Refuse rows and replies that are longer than the model can read.
+    """Refuse rows, texts and replies that are longer than the model can read.
+
+    An encoder and a decoder have the model's positions each.
 
     Raises:
         DataError: naming the length, the limit and the settings to change.
@@ -94,41 +97,43 @@ def check_positions(lab: Lab, surveys: Sequence[Survey]) -> None:
     limit, length = lab.limits.positions, lab.recipe.data.max_length
     if limit is None or not knows_tokens(lab.recipe):
         return
-    apart = lab.policy.apart
-    for one in surveys:
-        part = "training" if one.part == "train" else "held-out"
-        longest = one.longest_prompt if apart else min(one.longest, length)
-        if longest > limit:
-            what = "prompt" if apart else "row"
-            raise DataError(
-                f"the longest {part} {what} of {one.task} has {longest:,} tokens, but the model has {limit:,} "
-                f"positions; set data.max_length to {limit} at most, and longer rows are left out"
-            )
+    lengths = [
+        (f"{'training' if one.part == 'train' else 'held-out'} row of {one.task}", min(one.longest, length))
+        if not lab.policy.apart
+        else (f"prompt or answer of {one.task}", max(one.longest_prompt, one.longest_answer))
+        for one in surveys
+    ]
     for corpus in lab.corpora:
         longest = max(map(len, text_ids(lab.tokenizer, corpus.texts)), default=0) + 1
-        if min(longest, length) > limit:
+        lengths.append((f"text of {corpus.task}, cut at data.max_length,", min(longest, length)))
+    for what, longest in lengths:
+        if longest > limit:
             raise DataError(
-                f"the longest text of {corpus.task} has {longest:,} tokens and data.max_length is {length:,}, but the "
-                f"model has {limit:,} positions; set data.max_length to {limit} at most, and texts are cut there"
+                f"the longest {what} has {longest:,} tokens, but the model has {limit:,} positions; set "
+                f"data.max_length to {limit} at most, and longer rows are left out"
             )
-    for split, prompts in _answered(lab, surveys):
-        longest = 0 if apart else max(prompts, default=0)
-        for thinks in {thinks for branch in branches(lab.recipe) for _, thinks in ways(lab.recipe, branch)}:
-            written = used_sampling(lab.recipe, thinks=thinks).max_new_tokens
-            if longest + written > limit:
-                setting = "eval.thinking_max_new_tokens" if thinks else "sampling.max_new_tokens"
+    for what, longest in _answered(lab, surveys):
+        for setting, written in _reply_limits(lab):
+            if written + (0 if lab.policy.apart else longest) > limit:
                 raise DataError(
-                    f"the longest prompt of {split} has {longest:,} tokens and {setting} is {written:,}, but the model "
+                    f"the longest prompt of {what} has {longest:,} tokens and {setting} is {written:,}, but the model "
                     f"has {limit:,} positions for both; lower {setting} or data.max_length"
                 )
 
 
-def _answered(lab: Lab, surveys: Sequence[Survey]) -> list[tuple[str, list[int]]]:
-    """The lengths of the prompts that are answered, by where they come from."""
-    found = [(items.task.card.name, [len(row.prompt) for row in items.rows]) for items in lab.items]
+def _answered(lab: Lab, surveys: Sequence[Survey]) -> Iterator[tuple[str, int]]:
+    """The longest prompts that are answered, by where they come from."""
+    for items in lab.items:
+        yield items.task.card.name, max((len(row.prompt) for row in items.rows), default=0)
     if lab.recipe.mode == "grpo" or "format" in lab.recipe.study.arms:
-        found += [(f"the training rows of {one.task}", [one.longest_prompt]) for one in surveys if one.part == "train"]
-    return found
+        yield from ((f"{one.task} in training", one.longest_prompt) for one in surveys if one.part == "train")
+
+
+def _reply_limits(lab: Lab) -> set[tuple[str, int]]:
+    """The longest replies in tokens, by the setting that allows them."""
+    thinks = {thinks for branch in branches(lab.recipe) for _, thinks in ways(lab.recipe, branch)}
+    names = {True: "eval.thinking_max_new_tokens", False: "sampling.max_new_tokens"}
+    return {(names[way], used_sampling(lab.recipe, thinks=way).max_new_tokens) for way in thinks}
 
 
 def stored_certificate(run: RunDirectory) -> dict[str, Any]:
