@@ -32,6 +32,7 @@ class Evidence:
         gain_p, gain_p_adjusted: p of "better than both", and after Holm.
         loss_p_adjusted: p of "worse than the base" after Holm.
         strict: the required contrasts by strict score, or none.
+        skill: base and trained against the best answer that needs no skill, where such answers were scored.
     """
 
     scores: TaskScores
@@ -43,6 +44,7 @@ class Evidence:
     gain_p_adjusted: float
     loss_p_adjusted: float
     strict: tuple[Contrast, ...]
+    skill: tuple[Contrast, ...]
 
     @property
     def required(self) -> tuple[Contrast, ...]:
@@ -55,8 +57,8 @@ def decide(found: Evidence, rules: Rules) -> tuple[Verdict, str]:
 
     1. One seed: no verdict.
     2. A gain over both: *transfer*, unless strict scores fell (*invalid*) or trained is not shown to do better than
-       the best trivial answer (*floor*).
-    3. *floor*: neither base nor trained is shown to do better than the best trivial answer.
+       the best answer that needs no skill (*floor*).
+    3. *floor*: neither base nor trained is shown to do better than that.
     4. A loss against the base: *harmed*, unless strict scores rose over both (*invalid*).
     5. *ceiling*: the base's or the format control's interval leaves less room than the margin.
     6. Equivalence: *no transfer*, unless strict scores rose over both or fell below the base (*invalid*).
@@ -127,15 +129,13 @@ def _accuracy(found: Evidence, arm: str) -> ArmAccuracy:
 
 
 def _reaches_trivial(found: Evidence, arm: str) -> str:
-    """Why an arm is not shown to do better than a trivial answer; empty when it is, or none is known."""
-    if not found.scores.rivals:
+    """Why an arm is not shown to do better than what needs no skill; empty when it is, or nothing is known of that."""
+    contrast = next((contrast for contrast in found.skill if contrast.after == arm), None)
+    if contrast is None or contrast.change.interval.low > 0:
         return ""
-    name, share = max(((name, float(rows.mean())) for name, rows in found.scores.rivals.items()), key=lambda p: p[1])
-    accuracy = _accuracy(found, arm).accuracy
-    if accuracy.low > share:
-        return ""
-    trivial = f"'{name.replace('_', ' ')}' ({wording.points(share, signed=False)}%)"
-    return f"{wording.accuracy(arm, accuracy)} is not shown to do better than the trivial answer {trivial}"
+    change = contrast.change
+    moved = f"{wording.points(change.estimate)} points ({change.reason or wording.span(change.interval)})"
+    return f"{arm} is {moved} against '{contrast.before.replace('_', ' ')}', which needs no skill"
 
 
 def _leaves_no_room(found: Evidence, arm: str, rules: Rules) -> str:

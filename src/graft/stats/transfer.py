@@ -160,6 +160,7 @@ def gather(targets: Sequence[TaskScores], rules: Rules) -> list[Evidence]:
             gain_p_adjusted=float(gains[k]),
             loss_p_adjusted=float(losses[k]),
             strict=_strict_contrasts(strict[k], strict_variances[k], rules),
+            skill=_skill_contrasts(targets[k], samples[k], variances[k], rules),
         )
         for k in range(len(targets))
     ]
@@ -193,6 +194,20 @@ def _strict_contrasts(sample: Sample, variances: Variances, rules: Rules) -> tup
     return tuple(
         measure_contrast(sample, TRAINED, before, variances, required=True, margin=rules.margin, alpha=rules.alpha)
         for before in (BASE, FORMAT)
+    )
+
+
+def _skill_contrasts(scores: TaskScores, sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
+    """Base and trained against the best answer that needs no skill, where such answers were scored."""
+    rivals = scored_rows(scores.task, sample.n_items, scores.rivals)
+    if not rivals or not sample.n_items:
+        return ()
+    best = max(rivals, key=lambda name: float(rivals[name].mean()))
+    beside = read_sample(scores.task, scores.clusters, {**sample.rows, best: rivals[best]})
+    return tuple(
+        measure_contrast(beside, arm, best, variances, required=False, margin=rules.margin, alpha=rules.alpha)
+        for arm in (BASE, TRAINED)
+        if arm in sample.arms
     )
 
 
