@@ -317,3 +317,21 @@ def test_movie_reviews_are_a_folder_of_two_thousand_labelled_texts(tmp_path: Pat
     rows = read_rows(tmp_path / "movie_reviews")
     labels = [row["label"] for row in rows if row["file"].startswith("cv")]
     assert (labels.count("pos"), labels.count("neg")) == (1000, 1000)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_categorical_column_whose_values_change_between_row_groups_is_read_as_text(
+    tmp_path: Path, nested: bool
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    groups = [["a", "b", "a"], ["c", "b", None], ["d"]]
+    columns = [arrow.array(group).dictionary_encode() for group in groups]
+    if nested:
+        columns = [arrow.StructArray.from_arrays([column], ["kind"]) for column in columns]
+    tables = [arrow.table({"label": column}) for column in columns]
+    with parquet.ParquetWriter(tmp_path / "d.parquet", tables[0].schema) as out:
+        for table in tables:
+            out.write_table(table)
+    found = [row["label"] for row in plain(tmp_path / "d.parquet")]
+    assert [value["kind"] if nested else value for value in found] == ["a", "b", "a", "c", "b", None, "d"]

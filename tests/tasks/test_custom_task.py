@@ -15,7 +15,7 @@ from graft import tasks
 from graft.data.user_tasks import TaskSpec, check_spec, load_user_task
 from graft.errors import ConfigError, DataError
 from graft.tasks.custom import Template, column, label_key
-from graft.tasks.dataset import DatasetTask
+from graft.tasks.dataset import DatasetTask, is_held_out
 from graft.types import Example
 
 DATA = os.environ.get("GRAFT_TEST_DATA")
@@ -73,6 +73,24 @@ def test_labels_are_found_in_the_column_when_none_are_named(tmp_path: Path) -> N
     assert own(path, prompt="{t}", label="y", labels={"True": "yes", "False": "no"}).labels == ("yes", "no")
     path.write_text("\n".join(json.dumps({"t": "x", "y": y}) for y in range(200)), encoding="utf-8")
     with pytest.raises(DataError, match=r"the column y holds more than 100 different values, so they are no labels"):
+        own(path, prompt="{t}", label="y")
+
+
+@pytest.mark.parametrize("held_out", [0.2, 0.5])
+def test_a_class_whose_only_row_is_held_out_is_a_label(tmp_path: Path, held_out: float) -> None:
+    rare = next(text for text in map("rare {}".format, range(99)) if is_held_out(f"{text}?", held_out))
+    rows = [{"t": f"thing {n}", "y": ("no", "yes")[n % 2]} for n in range(40)] + [{"t": rare, "y": "rare"}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = load_user_task(TaskSpec("mine", train=path, held_out=held_out, prompt="{t}?", label="y"))
+    assert found.labels == ("no", "rare", "yes")
+    assert "rare" in [example.gold for example in found.examples("eval", limit=None, seed=0)]
+
+
+def test_a_list_is_no_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"t": "x", "y": y}) for y in ("a", ["a", "b"])), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: the column y holds \['a', 'b'\], but a row has one label"):
         own(path, prompt="{t}", label="y")
 
 

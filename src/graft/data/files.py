@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from graft.data.encodings import SHOWN
@@ -61,6 +61,12 @@ class FileRows:
         """The rows that are trained, or those that are scored where there are no others."""
         self("train" if self.paths["train"] else "eval")
         return self.parts["train" if self.paths["train"] else "eval"]
+
+    def given(self) -> Iterator[Row]:
+        """The rows of the file that is trained on, the share that is held out of it too; else those that are scored."""
+        parts = ("train", "eval") if self.paths["train"] and not self.paths["eval"] else ("train",)
+        for part in parts if self.paths["train"] else ("eval",):
+            yield from self(part)
 
     def _divide(self, path: Path) -> None:
         table = self.read(path)

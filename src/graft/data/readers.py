@@ -279,7 +279,10 @@ def _kind(value: Any) -> str:
 
 
 class ArrowTable(Table):
-    """The rows of a Parquet file, unpacked to a temporary file that is mapped into memory."""
+    """The rows of a Parquet file, unpacked to a temporary file that is mapped into memory.
+
+    The file is Arrow's stream: unlike its file format that lets the values of a categorical column change on the way.
+    """
 
     def __init__(self, batches: Sequence[Any], columns: tuple[str, ...], words: str, name: str) -> None:
         super().__init__(columns, words)
@@ -314,11 +317,11 @@ def read_parquet(path: Path) -> Table:
     try:
         with parquet.ParquetFile(path) as packed, tempfile.TemporaryDirectory() as folder:
             unpacked = str(Path(folder) / "rows.arrow")
-            with arrow.ipc.new_file(unpacked, packed.schema_arrow) as out:
-                for batch in packed.iter_batches(batch_size=8192):
-                    out.write_batch(batch)
-            mapped = arrow.ipc.open_file(arrow.memory_map(unpacked))  # it outlives its name
-            batches = [mapped.get_batch(number) for number in range(mapped.num_record_batches)]
+            with arrow.ipc.new_stream(unpacked, packed.schema_arrow) as out:
+                for group in range(packed.num_row_groups):
+                    for batch in packed.iter_batches(batch_size=8192, row_groups=[group]):
+                        out.write_batch(batch)
+            batches = list(arrow.ipc.open_stream(arrow.memory_map(unpacked)))  # it outlives its name
     except (arrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: this Parquet file cannot be read ({error}); write it again") from error
     names = tuple(packed.schema_arrow.names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -70,7 +70,7 @@ def load_user_task(spec: TaskSpec) -> DatasetTask:
         made: OwnLabels | OwnCompletions | OwnTurns = make(OwnCompletions, files, spec, card)
     else:
         if not spec.labels:
-            spec = replace(spec, labels=_labels_there(spec, files.table()))
+            spec = replace(spec, labels=_labels_there(spec, files.given()))
         card = _card(spec, "classification", f"Label {', '.join(dict.fromkeys(spec.labels.values()))}.", files)
         made = make(OwnLabels, files, spec, card)
     for part in _parts(spec):
@@ -112,12 +112,18 @@ def _require(spec: TaskSpec, table: Table, template: Template) -> None:
             )
 
 
-def _labels_there(spec: TaskSpec, table: Table) -> Mapping[str, str]:
+def _labels_there(spec: TaskSpec, rows: Iterable[Row]) -> Mapping[str, str]:
     """The values of the label column, in alphabetical order."""
     name = spec.columns.get(spec.label or "", spec.label or "")
     found: set[str] = set()
-    for row in table:
-        found.add(label_key(column(row, name)))
+    for row in rows:
+        value = column(row, name)
+        if isinstance(value, list | dict):
+            raise DataError(
+                f"{place_of(row)}: the column {name} holds {value!r:.60}, but a row has one label; keep one in the "
+                f'column, or write completion: "{{{name}}}" instead of label'
+            )
+        found.add(label_key(value))
         if len(found) > MOST_LABELS:
             raise DataError(
                 f"task {spec.name}: the column {name} holds more than {MOST_LABELS} different values, so they are no "
