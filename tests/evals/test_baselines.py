@@ -35,6 +35,16 @@ def test_no_shortcut_is_learned_where_only_the_skill_can_be_read() -> None:
     assert SHORTCUT not in baseline_answers(task, list(task.examples("eval", limit=50, seed=0)))
 
 
+def test_the_usual_letters_are_right_at_some_places_of_a_word() -> None:
+    task = tasks.load("spelling", WORDS)
+    records = baseline_records(task, list(task.examples("eval", limit=500, seed=0)))
+    usual = [record["baselines"]["usual letter at every place"] for record in records]
+    assert np.mean([said["right"] for said in usual]) == 0.0
+    assert 0.08 < np.mean([said["constrained"] for said in usual]) < 0.25
+    echo = [record["baselines"]["echo the word"]["constrained"] for record in records]
+    assert 0.08 < np.mean(echo) < 0.3  # only the first letter stands where it belongs
+
+
 def test_a_text_gives_its_class_away_by_a_word_and_the_records_say_how_often() -> None:
     rows: list[Row] = [
         {"text": f"film {n} {'superb' if n % 3 else 'dull'}", "label": int(n % 3 > 0)} for n in range(90)

@@ -56,7 +56,12 @@ def _accuracies(task: str, *examples: Example, words: tuple[str, ...] = ()) -> d
 
 def test_trivial_answers_are_scored_as_replies_are() -> None:
     spelled = [_example("spelling", word, "-".join(word)) for word in ("straw", "abc")]
-    assert _accuracies("spelling", *spelled) == {"echo the word": 0.0, "alphabet": 0.5}
+    assert _accuracies("spelling", *spelled) == {
+        "echo the word": 0.0,
+        "alphabet": 0.5,
+        "usual letter at every place": 0.0,
+    }
+    assert _accuracies("spelling", *spelled, words=("abc", "abd", "xbc"))["usual letter at every place"] == 0.5
     counted = [_example("count", word, gold) for word, gold in (("banana", "3"), ("bird", "1"), ("milk", "0"))]
     assert _accuracies("count", *counted, _example("count", "fish", "1")) == {
         "always 0": 0.25,

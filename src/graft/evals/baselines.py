@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def baseline_answers(task: Task, examples: Sequence[Example]) -> dict[str, Seque
 
 
 def baseline_records(task: Task, examples: Sequence[Example]) -> list[dict[str, Any]]:
-    """The answers of `baseline_answers` scored by the task: ``id`` and per rule ``answer``, ``right``, ``details``."""
+    """The answers of `baseline_answers` scored by the task: ``id``, and per rule its answer with its scores."""
     answers = baseline_answers(task, examples)
     return [
         {"id": example.id, "baselines": {name: _scored(task, example, said[index]) for name, said in answers.items()}}
@@ -65,5 +66,13 @@ def said(
 
 
 def _scored(task: Task, example: Example, answer: str) -> Mapping[str, Any]:
+    """An answer with its scores; the constrained one is the share of its letters that are right, or all or nothing."""
     score = task.verdict(example, answer)
-    return {"answer": answer, "right": score.lenient, "details": dict(score.details)}
+    places = task.letter_places(example)
+    hits = [answer[place : place + 1] == example.gold[place] for place in places]
+    return {
+        "answer": answer,
+        "right": score.lenient,
+        "constrained": fmean(hits) if hits else float(score.lenient),
+        "details": dict(score.details),
+    }

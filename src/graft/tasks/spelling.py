@@ -6,6 +6,7 @@ One row: ``Spell the word strawberry.`` → ``s-t-r-a-w-b-e-r-r-y``. Licence: th
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from graft.tasks.base import TaskCard
@@ -75,11 +76,25 @@ class SpellingTask(WordTask):
         return {"cer": character_error_rate(answer or "", gold), "first_error": first_error(answer or "", gold)}
 
     def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
-        """The word unspelled, and the alphabet to the word's length."""
-        return {
-            "echo the word": [example.cluster for example in examples],
-            "alphabet": [
-                SEPARATORS[str(example.strata["separator"])].join(ALPHABET[: len(self.target(example))])
-                for example in examples
-            ],
-        }
+        """The word unspelled, the alphabet to the word's length, and the usual letters at their places in words."""
+        usual = {place: Counter(letters).most_common(1)[0][0] for place, letters in self._letters_by_place().items()}
+        guess = "".join(usual.get(place, "e") for place in range(max(map(_length, examples), default=0)))
+        rows = {"alphabet": ALPHABET, "usual letter at every place": guess}
+        found: dict[str, list[str]] = {"echo the word": [example.cluster for example in examples]}
+        for name, letters in rows.items():
+            found[name] = [
+                SEPARATORS[str(example.strata["separator"])].join(letters[: _length(example)]) for example in examples
+            ]
+        return found
+
+    def _letters_by_place(self) -> dict[int, str]:
+        """All letters of the training words at each place."""
+        found: dict[int, list[str]] = {}
+        for word in self.words.train:
+            for place, letter in enumerate(word.text):
+                found.setdefault(place, []).append(letter)
+        return {place: "".join(letters) for place, letters in found.items()}
+
+
+def _length(example: Example) -> int:
+    return len(example.cluster)
