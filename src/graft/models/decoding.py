@@ -8,13 +8,14 @@ with its share of the key-value cache once it has ended its turn, so no time goe
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from graft.models.batch import Batch
+from graft.models.selftest import Habits, habits_of
 from graft.types import Sampling
 
 if TYPE_CHECKING:
@@ -48,25 +49,52 @@ def decode(
     Yields:
         Step by step the pairs (index of the prompt, new token) of every reply that is not finished.
     """
+    habits = habits_of(model)
+    for group in _groups(prompts, habits):
+        batch = Batch(model, [prompts[index] for index in group], pad_id, cached=habits.cached)
+        own = [streams[index] for index in group]
+        for step in _write(batch, sampling, end_ids, own, allowed, leaves=habits.leaves):
+            yield [(group[row], token) for row, token in step]
+
+
+def _groups(prompts: Sequence[Sequence[int]], habits: Habits) -> list[list[int]]:
+    """Which prompts are written together."""
+    if habits.together == "any":
+        return [list(range(len(prompts)))]
+    groups: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(len(prompt) if habits.together == "equal" else index, []).append(index)
+    return list(groups.values())
+
+
+def _write(
+    batch: Batch,
+    sampling: Sampling,
+    end_ids: frozenset[int],
+    streams: Sequence[int],
+    allowed: torch.Tensor | None,
+    *,
+    leaves: bool,
+) -> Iterator[list[tuple[int, int]]]:
+    """Write the replies of one batch; yields as `decode` does."""
     rng = [np.random.default_rng((sampling.seed, stream)) for stream in streams]
-    state = _Encoded(model, prompts, pad_id) if model.config.is_encoder_decoder else _Continued(model, prompts, pad_id)
-    rows = list(range(len(prompts)))  # the prompt behind each row of the batch
+    rows = list(range(len(streams)))  # the prompt behind each row of the batch
     live = [True] * len(rows)
     for written in range(sampling.max_new_tokens):
-        logits_BV = state.next_logits()
+        logits_BV = batch.next_logits()
         if written < sampling.min_new_tokens:
             logits_BV = logits_BV.index_fill(1, torch.tensor(sorted(end_ids), device=logits_BV.device), -torch.inf)
         draws = [0.0 if sampling.greedy else float(rng[row].random()) for row in rows]
-        chosen_B = choose(logits_BV, state.seen_BT, sampling, draws, allowed=allowed)
+        chosen_B = choose(logits_BV, batch.seen_BT, sampling, draws, allowed=allowed)
         chosen = chosen_B.tolist()
         yield [(row, token) for row, token, going in zip(rows, chosen, live, strict=True) if going]
         live = [going and token not in end_ids for going, token in zip(live, chosen, strict=True)]
         if not any(live):
             return
-        state.append(chosen_B)
-        if live.count(False) >= LEAVE_SHARE * len(live):
+        batch.append(chosen_B)
+        if leaves and live.count(False) >= LEAVE_SHARE * len(live):
             kept = [index for index, going in enumerate(live) if going]
-            state.keep(torch.tensor(kept, device=model.device))
+            batch.keep(torch.tensor(kept, device=chosen_B.device))
             rows, live = [rows[index] for index in kept], [True] * len(kept)
 
 
@@ -126,104 +154,3 @@ def _penalised(scores_BV: torch.Tensor, seen_BT: torch.Tensor, penalty: float) -
     seen_BV = torch.zeros_like(scores_BV, dtype=torch.bool)
     seen_BV[rows_BT[real], seen_BT[real]] = True
     return torch.where(seen_BV, torch.where(scores_BV > 0, scores_BV / penalty, scores_BV * penalty), scores_BV)
-
-
-class _Continued:
-    """Rows of a causal model: the reply continues the prompt in one left-padded sequence."""
-
-    @torch.inference_mode()
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int) -> None:
-        from transformers import DynamicCache
-
-        self.model = model
-        width = max(len(prompt) for prompt in prompts)
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        self.ids_BT = torch.tensor(ids, device=model.device)
-        self.mask_BT = torch.tensor(mask, device=model.device)
-        self.seen_BT = self.ids_BT.masked_fill(self.mask_BT == 0, -1)
-        self.cache = DynamicCache(config=model.config)
-        known = inspect.signature(_bare(model).forward).parameters
-        self.options = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
-        self.places = "position_ids" in known
-
-    @torch.inference_mode()
-    def next_logits(self) -> torch.Tensor:
-        """Read what is new, the whole prompt at first, and return the logits after it, of shape (B, V)."""
-        places: dict[str, Any] = {}
-        if self.places:
-            places["position_ids"] = (self.mask_BT.cumsum(-1) - 1).clamp(min=0)[:, -self.ids_BT.shape[1] :]
-        output = self.model(
-            input_ids=self.ids_BT,
-            attention_mask=self.mask_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-            **places,
-            **self.options,
-        )
-        logits_BV: torch.Tensor = output.logits[:, -1]
-        return logits_BV
-
-    def append(self, ids_B: torch.Tensor) -> None:
-        """Put the chosen tokens at the end."""
-        self.ids_BT = ids_B[:, None]
-        self.seen_BT = torch.cat([self.seen_BT, self.ids_BT], dim=1)
-        self.mask_BT = torch.cat([self.mask_BT, torch.ones_like(self.ids_BT)], dim=1)
-
-    @torch.inference_mode()
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep these rows alone."""
-        self.ids_BT, self.seen_BT, self.mask_BT = self.ids_BT[rows], self.seen_BT[rows], self.mask_BT[rows]
-        self.cache.batch_select_indices(rows)
-
-
-class _Encoded:
-    """Rows of a sequence-to-sequence model: the prompt is encoded once, the reply is a sequence of its own."""
-
-    @torch.inference_mode()
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int) -> None:
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        self.model = model
-        width = max(len(prompt) for prompt in prompts)
-        ids = [list(prompt) + [pad_id] * (width - len(prompt)) for prompt in prompts]
-        mask = [[1] * len(prompt) + [0] * (width - len(prompt)) for prompt in prompts]
-        self.mask_BS = torch.tensor(mask, device=model.device)
-        encoder = _bare(model).get_encoder()
-        self.encoded = encoder(input_ids=torch.tensor(ids, device=model.device), attention_mask=self.mask_BS)
-        start = model.config.decoder_start_token_id
-        self.ids_BT = torch.full((len(prompts), 1), start, device=model.device)
-        self.seen_BT = self.ids_BT
-        decoder = model.config.get_text_config(decoder=True)
-        self.cache = EncoderDecoderCache(DynamicCache(config=decoder), DynamicCache(config=decoder))
-
-    @torch.inference_mode()
-    def next_logits(self) -> torch.Tensor:
-        """Read the newest token and return the logits after it, of shape (B, V)."""
-        output = self.model(
-            encoder_outputs=self.encoded,
-            attention_mask=self.mask_BS,
-            decoder_input_ids=self.ids_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        logits_BV: torch.Tensor = output.logits[:, -1]
-        return logits_BV
-
-    def append(self, ids_B: torch.Tensor) -> None:
-        """Put the chosen tokens at the end."""
-        self.ids_BT = ids_B[:, None]
-        self.seen_BT = torch.cat([self.seen_BT, self.ids_BT], dim=1)
-
-    @torch.inference_mode()
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep these rows alone."""
-        self.ids_BT, self.seen_BT = self.ids_BT[rows], self.seen_BT[rows]
-        self.mask_BS = self.mask_BS[rows]
-        self.encoded.last_hidden_state = self.encoded.last_hidden_state[rows]
-        self.cache.batch_select_indices(rows)
-
-
-def _bare(model: PreTrainedModel) -> Any:
-    """The model inside its adapters, whose own signature hides that of the model."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,165 @@
+"""What a model's decoding bears, found out by trying it on a few tokens.
+
+Keys and values, states of recurrent layers and left padding go wrong in silence: the replies read well and are of
+another model. So decoding is held against reading everything anew, one prompt at a time, which needs none of them.
+
+B: rows of the batch. V: vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+
+from graft.models.batch import Batch, bare
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LOG = logging.getLogger(__name__)
+
+ROUNDING = {torch.float64: 1e-6, torch.float32: 2e-3}
+"""Largest change of logits, relative to the largest of them, that is rounding, by type of the weights; else 0.1."""
+
+SHORT, LONG = (3, 1, 4), (5, 2, 6, 5, 3, 5, 1, 2)
+"""Prompts of a trial, in ids that every vocabulary has; the short one gets much padding beside the long one."""
+
+WRITTEN = (2, 4, 3)
+"""What is written after them, whatever the model would choose."""
+
+FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError)
+"""How a trial fails on a model that cannot do what is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a model can be decoded so that each reply is what it writes alone.
+
+    Attributes:
+        cached: what was read can be kept; else everything is read anew for each token.
+        together: prompts that can share a batch: ``any``, with left padding; those of ``equal`` length; ``none``.
+        leaves: finished rows can leave a batch.
+    """
+
+    cached: bool = True
+    together: Literal["any", "equal", "none"] = "any"
+    leaves: bool = True
+
+
+_KNOWN: WeakKeyDictionary[Any, Habits] = WeakKeyDictionary()
+
+
+def habits_of(model: PreTrainedModel) -> Habits:
+    """How this model can be decoded: tried once, in a dozen passes over a few tokens."""
+    inner = bare(model)
+    if inner not in _KNOWN:
+        _KNOWN[inner] = found = _try_out(inner)
+        if not found.cached:
+            LOG.warning("replies are written without a cache, which is slower: with it the model predicts differently")
+        if found.together != "any":
+            LOG.info("prompts of different length are not written together: padding would change the replies")
+    return _KNOWN[inner]
+
+
+def _try_out(model: Any) -> Habits:
+    """The fastest way of decoding that passes a trial."""
+    truth = {prompt: _read_anew(model, prompt) for prompt in (SHORT, LONG)}
+
+    def right(*prompts: tuple[int, ...], cached: bool = True, leaves: bool = False) -> bool:
+        try:
+            return _deviation(model, prompts, truth, cached=cached, leaves=leaves) <= rounding(model)
+        except FAILURES as error:
+            LOG.debug("a trial of decoding failed: %s", error)
+            return False
+
+    if right(SHORT, LONG, SHORT, leaves=True):
+        return Habits()
+    cached = right(SHORT) and right(LONG)
+    if right(SHORT, LONG, SHORT, cached=cached):
+        return Habits(cached, "any", leaves=right(SHORT, LONG, SHORT, cached=cached, leaves=True))
+    if right(LONG, LONG, LONG, cached=cached):
+        return Habits(cached, "equal", leaves=right(LONG, LONG, LONG, cached=cached, leaves=True))
+    return Habits(cached, "none", leaves=False)
+
+
+def _read_anew(model: Any, prompt: tuple[int, ...]) -> list[torch.Tensor]:
+    """The logits of each token after a prompt, of shape (V,), with nothing kept."""
+    batch, found = Batch(model, [prompt], 0, cached=False), []
+    for token in WRITTEN:
+        found.append(batch.next_logits()[0])
+        batch.append(torch.tensor([token], device=model.device))
+    return found
+
+
+def _deviation(
+    model: Any,
+    prompts: Sequence[tuple[int, ...]],
+    truth: Mapping[tuple[int, ...], list[torch.Tensor]],
+    *,
+    cached: bool,
+    leaves: bool,
+) -> float:
+    """Largest relative change of logits in a batch; with ``leaves`` its second row leaves after the first token."""
+    batch, rows, worst = Batch(model, prompts, 0, cached=cached), list(range(len(prompts))), 0.0
+    for step, token in enumerate(WRITTEN):
+        expected_BV = torch.stack([truth[prompts[row]][step] for row in rows])
+        worst = max(worst, difference(batch.next_logits(), expected_BV))
+        batch.append(torch.full((len(rows),), token, device=model.device))
+        if leaves and step == 0:
+            rows = [row for row in rows if row != 1]
+            batch.keep(torch.tensor(rows, device=model.device))
+    return worst
+
+
+def check_cached_decoding(model: PreTrainedModel, prompt_ids: Sequence[int], tokens: int = 8) -> str | None:
+    """Whether a reply written with the cache is the reply that reading everything anew gives.
+
+    Args:
+        model: a causal or sequence-to-sequence language model in evaluation mode.
+        prompt_ids: a prompt, not empty.
+        tokens: how many tokens are written, greedily.
+
+    Returns:
+        ``None`` where it is; else one sentence that says what differs.
+    """
+    kept, anew = Batch(model, [prompt_ids], 0), Batch(model, [prompt_ids], 0, cached=False)
+    first, worst = None, 0.0
+    for step in range(1, tokens + 1):
+        right_1V = anew.next_logits()
+        try:
+            found_1V = kept.next_logits()
+        except FAILURES as error:
+            return f"decoding with a cache fails at token {step}: {error}"
+        worst = max(worst, difference(found_1V, right_1V))
+        chosen_1 = right_1V.argmax(-1)
+        if first is None and not torch.equal(found_1V.argmax(-1), chosen_1):
+            first = step
+        for batch in (kept, anew):
+            batch.append(chosen_1)
+    if worst <= rounding(model):
+        return None
+    place = "no token differs" if first is None else f"token {first} differs first"
+    return (
+        f"decoding with a cache is not decoding without: of {tokens} tokens {place}, and logits differ by up to "
+        f"{worst:.2g} of the largest"
+    )
+
+
+def difference(found_BV: torch.Tensor, right_BV: torch.Tensor) -> float:
+    """Largest difference of finite logits, relative to the largest of the right ones; infinite where it is not one."""
+    real_BV = right_BV.isfinite()
+    right, found = right_BV[real_BV].double(), found_BV[real_BV].double()
+    moved = float((found - right).abs().max() / right.abs().max().clamp(min=1e-30))
+    return moved if math.isfinite(moved) else math.inf
+
+
+def rounding(model: PreTrainedModel) -> float:
+    """The largest `difference` of two ways to the same logits that is rounding."""
+    coarse = getattr(model, "is_quantized", False) or torch.is_autocast_enabled(model.device.type)
+    return 0.1 if coarse else ROUNDING.get(model.dtype, 0.1)
