@@ -74,3 +74,20 @@ def test_adapters_on_four_bits_learn_while_the_weights_stay_to_the_bit(architect
         losses.append(loss.item())
     assert losses[-1] < 0.75 * losses[0]
     assert all(torch.equal(old, new) for old, new in zip(before, weights, strict=True))
+
+
+def test_a_look_in_evaluation_mode_leaves_the_gradient_as_it_was(architecture_folder: Folder) -> None:
+    model = add_lora(four_bit(architecture_folder), r=8, alpha=16, dropout=0.0, targets="all-linear", seed=0)
+    ids = torch.arange(36).reshape(3, 12) * 5
+
+    def gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        logits_BTV = model.train()(ids).logits.float()
+        torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    before = gradients()
+    with torch.no_grad():
+        model.eval()(ids)
+    for old, new in zip(before, gradients(), strict=True):
+        torch.testing.assert_close(old, new)

@@ -90,6 +90,8 @@ def takes_trees(model: PreTrainedModel, longest: int) -> bool:
     config = model.config.get_text_config()
     if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
         return False
+    if getattr(model, "_is_stateful", False):
+        return False
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
     if kinds - {"full_attention", "sliding_attention"}:
         return False

@@ -10,15 +10,20 @@ padding. Source: Krell et al. 2021, "Efficient Sequence Packing without Cross-co
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
+
+from graft.models.head import layers_of
+from graft.models.trial import FAILURES, bare, evaluating
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,63 +113,93 @@ def packed_attention(model: PreTrainedModel) -> Iterator[None]:
             config._attn_implementation_internal = name
 
 
-def why_not_packed(model: PreTrainedModel) -> str | None:
+def why_not_packed(model: PreTrainedModel, longest: int = 0) -> str | None:
     """Why documents cannot share a row in this model; ``None`` where they can.
 
-    Its configuration is asked first; then two tiny documents are read alone, together, and beside another neighbour.
+    Its configuration is asked first; then two tiny documents are read alone, together, and beside another neighbour,
+    and none may depend on another: neither in value nor, to the bit, by its gradient.
 
     Args:
         model: a model with or without adapters; unchanged afterwards.
+        longest: tokens of the longest document to come; a sliding window shorter than this needs the kernel.
     """
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = bare.config.get_text_config()
-    if bare.config.is_encoder_decoder:
+    inner = bare(model)
+    config = inner.config.get_text_config()
+    if inner.config.is_encoder_decoder:
         return "it is an encoder-decoder"
-    if bare.device.type == "cuda" and max(
+    if inner.device.type == "cuda" and max(
         getattr(config, "attention_dropout", 0.0), getattr(config, "attn_pdrop", 0.0)
     ):
         return "its attention has dropout, which the CUDA kernel lacks"
-    if not bare._can_set_attn_implementation():
+    if not inner._can_set_attn_implementation():
         return "its attention cannot be replaced"
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    windows = Windows()
+    token = _WINDOWS.set(windows)
     try:
-        return _probe(bare)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        with evaluating(model):
+            why = _probe(inner)
+    except FAILURES as error:
         return f"a trial failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     finally:
-        for module in training:
-            module.training = True
+        _WINDOWS.reset(token)
+    narrow = windows.narrowest(kernel=inner.device.type == "cuda")
+    return why if why or longest <= narrow else f"a row is longer than the sliding window of {narrow:.0f} tokens"
 
 
-def _probe(bare: Any) -> str | None:
+def _probe(inner: Any) -> str | None:
     """Compare documents alone with the same documents packed."""
     first, second, other = [5, 7, 11, 13, 17, 19], [23, 29, 31, 37], [41, 43, 47, 53]
 
     def read(ids: list[int], lengths: list[int]) -> torch.Tensor:
         positions = torch.cat([torch.arange(length) for length in lengths])[None]
-        borders = torch.tensor([0, *lengths]).cumsum(0).to(bare.device, torch.int32)
-        groups = () if bare.device.type == "cuda" else group_documents(lengths)
+        borders = torch.tensor([0, *lengths]).cumsum(0).to(inner.device, torch.int32)
+        groups = () if inner.device.type == "cuda" else group_documents(lengths)
         documents = Documents(borders, max(lengths), groups)
-        hidden: torch.Tensor = bare.base_model(
-            input_ids=torch.tensor([ids], device=bare.device), position_ids=positions.to(bare.device),
+        hidden: torch.Tensor = layers_of(inner)(
+            input_ids=torch.tensor([ids], device=inner.device), position_ids=positions.to(inner.device),
             use_cache=False, **documents.arguments(),
         ).last_hidden_state[0]  # fmt: skip
         return hidden.float()
 
     with torch.no_grad():
         alone = torch.cat(
-            [bare.base_model(input_ids=torch.tensor([ids], device=bare.device), use_cache=False).last_hidden_state[0]
+            [layers_of(inner)(input_ids=torch.tensor([ids], device=inner.device), use_cache=False).last_hidden_state[0]
              for ids in (first, second)]
         ).float()  # fmt: skip
-        with packed_attention(bare):
+        with packed_attention(inner):
             together = read(first + second, [6, 4])
             beside = read(first + other, [6, 4])
             after = read(other + second, [4, 4])
-    allowed = SEEN.get(bare.dtype, 0.02) * float(alone.abs().max())
+    allowed = SEEN.get(inner.dtype, 0.02) * float(alone.abs().max())
     moved = max(float((a - b).abs().max()) for a, b in
                 ((alone, together), (together[:6], beside[:6]), (together[6:], after[4:])))  # fmt: skip
-    return None if moved <= allowed else f"a neighbour in the row changes a document by {moved:.2g}"
+    if not moved <= allowed:
+        return f"a neighbour in the row changes a document by {moved:.2g}"
+    with packed_attention(inner), torch.enable_grad():
+        reached = _gradient_across(inner, lambda: read(first + second, [6, 4]), 6)
+    return f"the gradient of a document reaches its neighbour ({reached:.2g})" if reached else None
+
+
+def _gradient_across(inner: Any, read: Callable[[], torch.Tensor], border: int) -> float:
+    """Largest gradient between the two documents of a row; 0 to the bit where neither sees the other, in any type."""
+    embedded: list[torch.Tensor] = []
+
+    def catch(module: Any, args: Any, output_1TD: torch.Tensor) -> torch.Tensor:
+        embedded.append(output_1TD if output_1TD.requires_grad else output_1TD.requires_grad_())
+        return embedded[-1]
+
+    handle = inner.get_input_embeddings().register_forward_hook(catch)
+    try:
+        hidden_TD = read()
+    finally:
+        handle.remove()
+    draws = torch.randn(hidden_TD.shape, generator=torch.Generator().manual_seed(0)).to(hidden_TD.device)
+    weighed_TD = hidden_TD * draws  # the plain sum of a normalised state has no gradient
+    reached = 0.0
+    for mine, others in ((slice(border), slice(border, None)), (slice(border, None), slice(border))):
+        (grad_1TD,) = torch.autograd.grad(weighed_TD[mine].sum(), embedded[0], retain_graph=True)
+        reached = max(reached, float(grad_1TD[0, others].abs().max()))
+    return reached
 
 
 def _configs(model: Any) -> list[Any]:
@@ -183,8 +218,31 @@ def _register() -> None:
     AttentionMaskInterface.register(PACKED, _no_mask)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
+@dataclass(slots=True)
+class Windows:
+    """Sliding windows and chunks that a model's attention has, in tokens.
+
+    Attributes:
+        masked: those that it wanted masks for.
+        told: those that it handed to the attention.
+    """
+
+    masked: set[int] = field(default_factory=set)
+    told: set[int] = field(default_factory=set)
+
+    def narrowest(self, *, kernel: bool) -> float:
+        """The narrowest that packed attention cannot have; a kernel has those that it is told of."""
+        return min(self.masked - self.told if kernel else self.masked | self.told, default=math.inf)
+
+
+_WINDOWS: ContextVar[Windows | None] = ContextVar("windows", default=None)
+"""Where windows are noted while an architecture is tried."""
+
+
+def _no_mask(*_: Any, local_size: int | None = None, **__: Any) -> None:
     """Borders say what a mask would."""
+    if local_size and (windows := _WINDOWS.get()):
+        windows.masked.add(local_size)
 
 
 def attend(
@@ -213,6 +271,10 @@ def attend(
     special = [name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None]
     if special or (others.get("is_causal") is False) or not getattr(module, "is_causal", True):
         raise NotImplementedError(f"attention with {', '.join(special) or 'sight of later tokens'} cannot be packed")
+    if attention_mask is not None:
+        raise NotImplementedError("attention with a mask of the model's own cannot be packed")
+    if sliding_window and (windows := _WINDOWS.get()):
+        windows.told.add(sliding_window)
     if cu_seq_lens_q is not None:
         window = (sliding_window - 1 if sliding_window else -1, 0)
         return _varlen(query_1HTE, key_1KTE, value_1KTE, cu_seq_lens_q, max_length_q, scaling, window), None
@@ -262,7 +324,7 @@ def _causal(
     seen_nHLL = torch.softmax(weights_nHLL + later_LL, -1).to(value_nKLE.dtype)
     if dropout:
         seen_nHLL = torch.nn.functional.dropout(seen_nHLL, dropout)
-    return (seen_nHLL.view(n, few, -1, length) @ value_nKLE).view(n, heads, length, width)
+    return (seen_nHLL.view(n, few, -1, length) @ value_nKLE).view(n, heads, length, -1)  # values have their own width
 
 
 def _varlen(

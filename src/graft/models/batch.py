@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from graft.models.trial import bare
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -133,8 +135,3 @@ def _select(value: Any, rows: torch.Tensor) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_select(part, rows) for part in value)
     raise TypeError(f"the rows of a {type(value).__name__} cannot be told apart")
-
-
-def bare(model: PreTrainedModel) -> Any:
-    """The model inside its adapters, whose own signature hides that of the model."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

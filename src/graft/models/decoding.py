@@ -51,7 +51,10 @@ def decode(
     """
     habits = habits_of(model)
     for group in _groups(prompts, habits):
-        batch = Batch(model, [prompts[index] for index in group], pad_id, cached=habits.cached)
+        together = [prompts[index] for index in group]
+        # What a model holds outside of its cache is begun anew only where a prompt has several tokens.
+        cached = habits.cached and (habits.together == "any" or len(together[0]) > 1)
+        batch = Batch(model, together, pad_id, cached=cached)
         own = [streams[index] for index in group]
         for step in _write(batch, sampling, end_ids, own, allowed, leaves=habits.leaves):
             yield [(group[row], token) for row, token in step]

@@ -9,17 +9,24 @@ logits of shape (B, T, V) never exist.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from graft.models.attention import Documents, Group
+from graft.models.head import Head, is_layer_alone, layers_of, own_head
+from graft.models.trial import FAILURES, LONG, SHORT, bare, difference, evaluating, rounding
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +70,56 @@ class MicroBatch:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What turns hidden states into logits.
+class Reading(Enum):
+    """How the logits of a model are come by where tokens are trained."""
 
-    Attributes:
-        module: the output layer.
-        scale: its input is multiplied by this.
-        softcap: logits are squeezed into ±softcap by tanh; ``None`` for not.
-        bias: added to the logits beside the module's own; ``None`` for none.
-    """
+    LAYER = "the output layer on hidden states"
+    OWN = "all that the model's forward pass does to hidden states"
+    WHOLE = "the model's whole forward pass, row by row"
 
-    module: Any
-    scale: float = 1.0
-    softcap: float | None = None
-    bias: torch.Tensor | None = None
 
-    def __call__(self, hidden_ND: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (N, V)."""
-        logits_NV: torch.Tensor = self.module(hidden_ND if self.scale == 1.0 else hidden_ND * self.scale)
-        if self.bias is not None:
-            logits_NV = logits_NV + self.bias
-        return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
+_READINGS: WeakKeyDictionary[Any, Reading] = WeakKeyDictionary()
+
+
+def reading_of(model: PreTrainedModel) -> Reading:
+    """How this model is read: the cheapest way that gives the logits of its own forward pass; tried once."""
+    inner = bare(model)
+    if inner not in _READINGS:
+        with evaluating(inner), torch.no_grad():
+            _READINGS[inner] = next((way for way in (Reading.LAYER, Reading.OWN) if _gives(inner, way)), Reading.WHOLE)
+        if _READINGS[inner] is Reading.WHOLE:
+            LOG.warning("rows are read one by one, which is slower: the model's logits come about in a way of its own")
+    return _READINGS[inner]
+
+
+def read_whole(model: PreTrainedModel) -> None:
+    """From now on read this model by its whole forward pass, row by row."""
+    _READINGS[bare(model)] = Reading.WHOLE
+
+
+def _gives(model: Any, way: Reading) -> bool:
+    """Whether a way of reading gives the logits of the model's own forward pass."""
+    row = TokenRow(SHORT, LONG)
+    batch = rows_batch(model, [row], 0)
+    try:
+        if way is Reading.LAYER and not is_layer_alone(model):
+            return False
+        found_NV = _head(model, way)(_hidden(model, batch))
+        return difference(found_NV, _whole_logits(model, batch)) <= rounding(model)
+    except FAILURES as error:
+        LOG.debug("%s: not for %s: %s", way.value, type(model).__name__, error)
+        return False
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """A model's head with all that its own forward pass does to logits."""
-    bare: Any = _bare(model)
-    config = bare.config.get_text_config()
-    scale = 1.0
-    if bare.config.is_encoder_decoder and getattr(config, "scale_decoder_outputs", False):
-        scale = float(config.d_model) ** -0.5
-    elif getattr(config, "logits_scaling", None):
-        scale = 1.0 / float(config.logits_scaling)
-    elif isinstance(getattr(config, "logit_scale", None), float) and hasattr(bare, "logit_scale"):
-        scale = float(config.logit_scale)
-    bias = getattr(bare, "final_logits_bias", None)
-    return Head(bare.get_output_embeddings(), scale, getattr(config, "final_logit_softcapping", None), bias)
+    """What makes logits of what `answer_hidden` returns."""
+    return _head(bare(model), reading_of(model))
+
+
+def _head(inner: Any, way: Reading) -> Head:
+    if way is Reading.WHOLE:
+        return Head(torch.nn.Identity())
+    return Head(inner.get_output_embeddings()) if way is Reading.LAYER else own_head(inner)
 
 
 def pad_rows(rows: Sequence[TokenRow], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,7 +173,7 @@ def rows_batch(model: PreTrainedModel, rows: Sequence[TokenRow], pad_id: int) ->
 
 def start_id(model: PreTrainedModel, pad_id: int) -> int:
     """What a decoder reads before its first token."""
-    found = model.config.decoder_start_token_id
+    found = getattr(model.config, "decoder_start_token_id", None)
     return pad_id if found is None else int(found)
 
 
@@ -163,22 +183,48 @@ def trained_tokens(row: TokenRow, *, seq2seq: bool) -> int:
 
 
 def answer_hidden(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:
-    """Hidden states of shape (N, D) that predict the trained tokens, row by row, left to right."""
-    bare: Any = _bare(model)  # adapters stay inside its layers
+    """What `head_of` makes logits of, where a token is trained: hidden states, row by row, left to right.
+
+    Returns:
+        Shape (N, D); of a model that is read by its whole forward pass the logits themselves, (N, V).
+    """
+    inner = bare(model)  # adapters stay inside its layers
+    return _whole_logits(inner, batch) if reading_of(model) is Reading.WHOLE else _hidden(inner, batch)
+
+
+def _hidden(inner: Any, batch: MicroBatch) -> torch.Tensor:
     if batch.encoder_ids_BS is not None:
         mask_BS = batch.encoder_mask_BS
-        read = bare.get_encoder()(input_ids=batch.encoder_ids_BS, attention_mask=mask_BS).last_hidden_state
-        hidden_BTD = bare.get_decoder()(
+        read = inner.get_encoder()(input_ids=batch.encoder_ids_BS, attention_mask=mask_BS).last_hidden_state
+        hidden_BTD = inner.get_decoder()(
             input_ids=batch.ids_BT, encoder_hidden_states=read, encoder_attention_mask=mask_BS, use_cache=False
         ).last_hidden_state
     elif batch.documents is not None:
-        hidden_BTD = bare.base_model(
+        hidden_BTD = layers_of(inner)(
             input_ids=batch.ids_BT, position_ids=batch.positions_BT, use_cache=False, **batch.documents.arguments()
         ).last_hidden_state
     else:
-        hidden_BTD = bare.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+        hidden_BTD = layers_of(inner)(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
     selected: torch.Tensor = hidden_BTD.flatten(0, 1).index_select(0, batch.where_N)
     return selected
+
+
+def _whole_logits(inner: Any, batch: MicroBatch) -> torch.Tensor:
+    """Logits of shape (N, V) by the model's own forward pass over each row of a padded batch alone, without padding."""
+    parts = []
+    for row, ids_T in enumerate(batch.ids_BT):
+        start = row * len(ids_T)
+        where_n = batch.where_N[(batch.where_N >= start) & (batch.where_N < start + len(ids_T))] - start
+        if not len(where_n):
+            continue
+        ids_1T = ids_T[None, : int(where_n.max()) + 1]
+        inputs = {"input_ids": ids_1T}
+        if batch.encoder_ids_BS is not None and batch.encoder_mask_BS is not None:
+            encoded_1S = batch.encoder_ids_BS[row][batch.encoder_mask_BS[row] == 1][None]
+            inputs = {"input_ids": encoded_1S, "decoder_input_ids": ids_1T}
+        logits_TV = type(inner).forward(inner, **inputs, use_cache=False, return_dict=True).logits[0]
+        parts.append(logits_TV.index_select(0, where_n))
+    return torch.cat(parts)
 
 
 def answer_logits(
@@ -198,7 +244,3 @@ def _labelled(ids_BT: torch.Tensor, labels_BT: torch.Tensor) -> MicroBatch:
     ahead_BT = torch.nn.functional.pad(labels_BT[:, 1:], (0, 1), value=-100).flatten()
     where_N = (ahead_BT != -100).nonzero().squeeze(1)
     return MicroBatch(ids_BT, where_N, ahead_BT[where_N])
-
-
-def _bare(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

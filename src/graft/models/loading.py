@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from graft.errors import ModelError
 from graft.models.devices import computes_bfloat16, pick_attention, pick_device, pick_dtype
-from graft.models.quantized import check_quantize, check_quantized, quantization
+from graft.models.quantized import check_quantize, check_quantized, keep_trainable, quantization
 from graft.models.source import (
     Kind,
     Source,
@@ -85,6 +85,7 @@ def load_model(
         model = _stored(auto, source, model_id, config=config, **files, **options)
     if quantize != "none":
         check_quantized(model, quantize)
+        keep_trainable(model)
         return model.eval()
     return model.to(target).eval()
 

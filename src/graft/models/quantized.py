@@ -79,6 +79,19 @@ def check_quantized(model: PreTrainedModel, quantize: str) -> None:
         )
 
 
+def keep_trainable(model: PreTrainedModel) -> None:
+    """Keep 4-bit weights in the layout that has a gradient.
+
+    On CPUs with bfloat16 instructions bitsandbytes repacks them at the first pass in evaluation mode, for good, and the
+    products of that layout have none: adapters trained after a look at held-out items would learn from noise.
+    """
+    from bitsandbytes import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
 def _is_nf4(layer: Any) -> bool:
     """Whether a layer holds NF4 with double quantisation and computes in bfloat16."""
     import torch

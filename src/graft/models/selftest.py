@@ -9,7 +9,6 @@ B: rows of the batch. V: vocabulary.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,24 +16,16 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from graft.models.batch import Batch, bare
+from graft.models.batch import Batch
+from graft.models.trial import FAILURES, LONG, SHORT, bare, difference, rounding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LOG = logging.getLogger(__name__)
 
-ROUNDING = {torch.float64: 1e-6, torch.float32: 2e-3}
-"""Largest change of logits, relative to the largest of them, that is rounding, by type of the weights; else 0.1."""
-
-SHORT, LONG = (3, 1, 4), (5, 2, 6, 5, 3, 5, 1, 2)
-"""Prompts of a trial, in ids that every vocabulary has; the short one gets much padding beside the long one."""
-
 WRITTEN = (2, 4, 3)
-"""What is written after them, whatever the model would choose."""
-
-FAILURES = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, NotImplementedError)
-"""How a trial fails on a model that cannot do what is tried."""
+"""What is written after the prompts of a trial, whatever the model would choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +60,7 @@ def habits_of(model: PreTrainedModel) -> Habits:
 
 def _try_out(model: Any) -> Habits:
     """The fastest way of decoding that passes a trial."""
-    truth = {prompt: _read_anew(model, prompt) for prompt in (SHORT, LONG)}
+    truth: dict[tuple[int, ...], list[torch.Tensor]] = {prompt: _read_anew(model, prompt) for prompt in (SHORT, LONG)}
 
     def right(*prompts: tuple[int, ...], cached: bool = True, leaves: bool = False) -> bool:
         try:
@@ -149,17 +140,3 @@ def check_cached_decoding(model: PreTrainedModel, prompt_ids: Sequence[int], tok
         f"decoding with a cache is not decoding without: of {tokens} tokens {place}, and logits differ by up to "
         f"{worst:.2g} of the largest"
     )
-
-
-def difference(found_BV: torch.Tensor, right_BV: torch.Tensor) -> float:
-    """Largest difference of finite logits, relative to the largest of the right ones; infinite where it is not one."""
-    real_BV = right_BV.isfinite()
-    right, found = right_BV[real_BV].double(), found_BV[real_BV].double()
-    moved = float((found - right).abs().max() / right.abs().max().clamp(min=1e-30))
-    return moved if math.isfinite(moved) else math.inf
-
-
-def rounding(model: PreTrainedModel) -> float:
-    """The largest `difference` of two ways to the same logits that is rounding."""
-    coarse = getattr(model, "is_quantized", False) or torch.is_autocast_enabled(model.device.type)
-    return 0.1 if coarse else ROUNDING.get(model.dtype, 0.1)

@@ -21,7 +21,15 @@ from transformers import TrainingArguments
 
 from graft.errors import TrainError
 from graft.models.attention import packed_attention, why_not_packed
-from graft.models.forward import MicroBatch, answer_hidden, head_of, start_id, trained_tokens
+from graft.models.forward import (
+    MicroBatch,
+    Reading,
+    answer_hidden,
+    head_of,
+    reading_of,
+    start_id,
+    trained_tokens,
+)
 from graft.train import processes
 from graft.train.compile import Compiled, decide, decoder_layers, missing_tools
 from graft.train.layout import Layout
@@ -122,7 +130,9 @@ def choose_layout(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, 
         return Layout("seq2seq", pad_id, start_id=start_id(model, pad_id))
     if plan.layout == "padded" or (plan.layout == "auto" and kind not in PACKS):
         return Layout("padded", pad_id)
-    why = why_not_packed(model)
+    longest = max(map(len, rows))
+    whole = reading_of(model) is Reading.WHOLE
+    why = "they are read one by one" if whole else why_not_packed(model, longest)
     if why:
         LOG.warning("rows are padded instead of packed: %s", why)
         return Layout("padded", pad_id)
@@ -132,7 +142,7 @@ def choose_layout(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, 
         pad_id,
         fixed=kind == "cuda" or plan.compile == "on",
         kernel=kind == "cuda",
-        longest=max(map(len, rows)),
+        longest=longest,
         largest=max(sum(map(len, rows[start : start + plan.batch_size])) for start in steps),
         step_rows=plan.batch_size,
     )

@@ -3,7 +3,7 @@
 Axes: N trained positions, C positions of one chunk, D hidden size, V vocabulary, K allowed entries.
 
 For a plain linear head the gradient of each chunk is computed in the forward pass, while its logits are there, so the
-head is applied once. Other heads (adapted, of few bits, with a soft cap) are computed again on the way back.
+head is applied once. Other heads (adapted, of few bits, more than a layer) are computed again on the way back.
 Source: Hsu et al. 2024, "Liger Kernel", section 3.2 (fused linear cross-entropy).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from graft.models.forward import Head
+from graft.models.head import Head
 from graft.vocab.restrict import restrict_logits, restrict_targets
 
 CHUNK_ENTRIES = 2**24
@@ -45,14 +45,12 @@ def head_loss(
         return hidden_ND.float().sum() * 0.0, targets_N.new_zeros(())
     if not _is_plain(head):
         return _again(head, hidden_ND, targets_N, allowed)
-    weight_VD, bias_V = head.module.weight, _bias(head)
+    weight_VD, bias_V = head.module.weight, head.module.bias
     if allowed is not None:
         index_K = torch.tensor(allowed, device=targets_N.device)
         targets_N = restrict_targets(targets_N, index_K)
         weight_VD = weight_VD.index_select(0, index_K)
         bias_V = None if bias_V is None else bias_V.index_select(0, index_K)
-    if head.scale != 1.0:
-        hidden_ND = hidden_ND * head.scale
     loss, right = _Fused.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, bias_V, targets_N, chunk_size(weight_VD.shape[0])
     )
@@ -153,12 +151,4 @@ def _again(
 
 def _is_plain(head: Head) -> bool:
     hooked = head.module._forward_hooks or head.module._forward_pre_hooks
-    return type(head.module) is torch.nn.Linear and head.softcap is None and not hooked
-
-
-def _bias(head: Head) -> torch.Tensor | None:
-    own: torch.Tensor | None = head.module.bias
-    extra = head.bias
-    if extra is None or own is None:
-        return own if extra is None else extra.flatten()
-    return own + extra.flatten()
+    return type(head.module) is torch.nn.Linear and head.own is None and not hooked

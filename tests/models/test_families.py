@@ -1,0 +1,130 @@
+"""Each architecture: what trains, writes and adapts it is held against the model's own code."""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from tests.models.families import COMMON, OTHERS, PACKING, VOCABULARY, toy_of
+
+from graft.models.adapters import add_lora, save_adapter
+from graft.models.attention import packed_attention
+from graft.models.decoding import decode
+from graft.models.forward import answer_hidden, head_of, start_id
+from graft.models.loading import load_model
+from graft.models.selftest import check_cached_decoding
+from graft.train.engine import choose_layout
+from graft.train.loss import head_loss
+from graft.train.plan import Plan
+from graft.types import Sampling, TokenRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAMES = [*COMMON, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+PROMPTS = ((5, 9, 12), (100, 7, 8, 9, 11, 30, 20, 25, 31), (17,), (44, 45, 46), (6, 7, 8, 9, 10))
+PLAN = Plan(
+    steps=1, batch_size=7, token_budget=90, learning_rate=1e-3, optimizer="adamw", schedule="constant", warmup_steps=0,
+    weight_decay=0.0, max_grad_norm=1.0, bfloat16=False, seed=0, logging_steps=1, save_steps=None, keep_last=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gradient_is_that_of_the_models_own_loss_row_by_row(name: str) -> None:
+    model, rows = toy_of(name), some_rows(7)
+    layout = choose_layout(model, rows, PLAN, pad_id=0)
+    assert name not in COMMON or (layout.kind == "packed") == (name in PACKING)
+    trained = sum(len(row.completion) for row in rows)
+    for row in rows:
+        (own_loss(model, row) / trained).backward()
+    right = gradients(model)
+    with packed_attention(model) if layout.kind == "packed" else nullcontext():
+        for batch in layout.micro_batches(rows, 90):
+            loss, _ = head_loss(head_of(model), answer_hidden(model, batch), batch.targets_N)
+            (loss / trained).backward()
+    found = gradients(model)
+    assert found.keys() == right.keys()
+    error = sum(float((found[key] - right[key]).norm()) ** 2 for key in right) ** 0.5
+    assert error <= 2e-5 * sum(float(grad.norm()) ** 2 for grad in right.values()) ** 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_writes_what_generate_writes_for_each_prompt(name: str) -> None:
+    model = toy_of(name)
+    replies: list[list[int]] = [[] for _ in PROMPTS]
+    ends = frozenset(range(0, VOCABULARY, 7))  # rows end at different steps and leave the batch
+    sampling = Sampling(max_new_tokens=8)
+    for step in decode(model, PROMPTS, sampling, pad_id=0, end_ids=ends, streams=range(len(PROMPTS))):
+        for row, token in step:
+            replies[row].append(token)
+    # RecurrentGemma's own code begins a one-token prompt with the state that it was left with
+    fresh = [toy_of(name) if len(prompt) == 1 else model for prompt in PROMPTS]
+    assert replies == [generated(each, prompt, ends) for each, prompt in zip(fresh, PROMPTS, strict=True)]
+    assert check_cached_decoding(model, PROMPTS[1]) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_peft_alone_loads_an_adapter_to_the_same_logits(name: str, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    toy_of(name).save_pretrained(tmp_path / "base")
+    adapted = add_lora(load_model(str(tmp_path / "base")), r=2, alpha=4, dropout=0.0, targets="all-linear", seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for key, parameter in adapted.named_parameters():
+            if "lora_B" in key:
+                parameter.normal_(std=0.1)
+    save_adapter(adapted, tmp_path / "adapter")
+    again = PeftModel.from_pretrained(
+        type(toy_of(name)).from_pretrained(tmp_path / "base"), tmp_path / "adapter"
+    ).eval()
+    with torch.no_grad():
+        ours, theirs, plain = (logits(each, PROMPTS[1]) for each in (adapted, again, toy_of(name)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert (ours - plain).abs().max() > 1e-3
+
+
+def some_rows(count: int) -> list[TokenRow]:
+    rng = random.Random(0)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, 500) for _ in range(rng.randint(low, high)))
+
+    return [TokenRow(ids(2, 25), ids(1, 9)) for _ in range(count)]
+
+
+def logits(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...] = (3, 4)) -> torch.Tensor:
+    """Logits of shape (tokens of the completion, V) by the model's own forward pass."""
+    if model.config.is_encoder_decoder:
+        written = torch.tensor([[start_id(model, 0), *completion[:-1]]])
+        found = model(input_ids=torch.tensor([prompt]), decoder_input_ids=written, use_cache=False).logits
+    else:
+        found = model(input_ids=torch.tensor([prompt + completion]), use_cache=False).logits[:, len(prompt) - 1 : -1]
+    return torch.as_tensor(found[0])
+
+
+def own_loss(model: PreTrainedModel, row: TokenRow) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(
+        logits(model, row.prompt, row.completion), torch.tensor(row.completion), reduction="sum"
+    )
+
+
+def gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The gradients, which are forgotten."""
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def generated(model: Any, prompt: tuple[int, ...], ends: frozenset[int]) -> list[int]:
+    """What `generate` writes, with the end."""
+    mask = torch.ones((1, len(prompt)), dtype=torch.long)
+    written = model.generate(
+        torch.tensor([prompt]), attention_mask=mask, max_new_tokens=8, do_sample=False, eos_token_id=sorted(ends),
+        pad_token_id=0,
+    )[0].tolist()  # fmt: skip
+    return [int(token) for token in written[1 if model.config.is_encoder_decoder else len(prompt) :]]
