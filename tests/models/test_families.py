@@ -12,12 +12,13 @@ import torch
 from tests.models.families import COMMON, OTHERS, PACKING, VOCABULARY, toy_of
 
 from graft.models.adapters import add_lora, save_adapter
-from graft.models.attention import packed_attention
+from graft.models.attention import packed_attention, why_not_packed
 from graft.models.decoding import decode
-from graft.models.forward import answer_hidden, head_of, start_id
+from graft.models.forward import Reading, answer_hidden, head_of, reading_of, rows_batch, start_id
 from graft.models.loading import load_model
 from graft.models.selftest import check_cached_decoding
 from graft.train.engine import choose_layout
+from graft.train.layout import Layout
 from graft.train.loss import head_loss
 from graft.train.plan import Plan
 from graft.types import Sampling, TokenRow
@@ -38,18 +39,58 @@ def test_the_gradient_is_that_of_the_models_own_loss_row_by_row(name: str) -> No
     model, rows = toy_of(name), some_rows(7)
     layout = choose_layout(model, rows, PLAN, pad_id=0)
     assert name not in COMMON or (layout.kind == "packed") == (name in PACKING)
-    trained = sum(len(row.completion) for row in rows)
-    for row in rows:
-        (own_loss(model, row) / trained).backward()
-    right = gradients(model)
-    with packed_attention(model) if layout.kind == "packed" else nullcontext():
-        for batch in layout.micro_batches(rows, 90):
-            loss, _ = head_loss(head_of(model), answer_hidden(model, batch), batch.targets_N)
-            (loss / trained).backward()
-    found = gradients(model)
-    assert found.keys() == right.keys()
-    error = sum(float((found[key] - right[key]).norm()) ** 2 for key in right) ** 0.5
-    assert error <= 2e-5 * sum(float(grad.norm()) ** 2 for grad in right.values()) ** 0.5
+    assert gradient_error(model, rows, layout) <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("gemma3_text", {"sliding_window": 8}),
+        ("mistral", {"sliding_window": 8}),
+        ("phimoe", {"sliding_window": 8}),  # its attention is not told of the window
+        ("llama4_text", {"attention_chunk_size": 8}),
+    ],
+)
+def test_a_row_longer_than_a_window_is_padded_and_trains_the_same(name: str, settings: dict[str, int]) -> None:
+    model, rows = toy_of(name, **settings), some_rows(7)
+    layout = choose_layout(model, rows, PLAN, pad_id=0)
+    assert layout.kind == "padded"
+    assert gradient_error(model, rows, layout) <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cohere", {"logit_scale": 0.3}),
+        ("falcon_h1", {"lm_head_multiplier": 3.0}),
+        ("gemma2", {"final_logit_softcapping": 2.0}),
+        ("granite", {"logits_scaling": 4.0}),
+        ("hyperclovax", {"logits_scaling": 5.0}),
+        ("minicpm3", {"dim_model_base": 8}),
+        ("modernbert-decoder", {}),
+        ("recurrent_gemma", {"logits_soft_cap": 2.0}),
+        ("switch_transformers", {"tie_word_embeddings": True}),
+        ("umt5", {"tie_word_embeddings": True}),
+        ("xlstm", {"output_logit_soft_cap": 2.0}),
+    ],
+)
+def test_a_head_that_is_more_than_a_layer_is_used_as_the_model_does(name: str, settings: dict[str, float]) -> None:
+    model, row = toy_of(name, **settings), TokenRow((5, 9, 12), (100, 7, 8, 9))
+    with torch.no_grad():
+        found_NV = head_of(model)(answer_hidden(model, rows_batch(model, [row], 0)))
+        torch.testing.assert_close(found_NV, logits(model, row.prompt, row.completion))
+    assert reading_of(model) is Reading.OWN
+
+
+@pytest.mark.parametrize("name", ["lfm2", "falcon_h1", "mamba2", "qwen3_next"])
+def test_states_that_leak_are_found_in_half_precision_too(name: str) -> None:
+    assert why_not_packed(toy_of(name)) is not None
+    assert why_not_packed(toy_of(name).bfloat16()) is not None
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3_text"])
+def test_documents_pack_in_half_precision_too(name: str) -> None:
+    assert why_not_packed(toy_of(name).bfloat16()) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,6 +127,22 @@ def test_peft_alone_loads_an_adapter_to_the_same_logits(name: str, tmp_path: Pat
         ours, theirs, plain = (logits(each, PROMPTS[1]) for each in (adapted, again, toy_of(name)))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     assert (ours - plain).abs().max() > 1e-3
+
+
+def gradient_error(model: PreTrainedModel, rows: list[TokenRow], layout: Layout) -> float:
+    """Relative error of the engine's gradient against that of the model's own loss, row by row."""
+    trained = sum(len(row.completion) for row in rows)
+    for row in rows:
+        (own_loss(model, row) / trained).backward()
+    right = gradients(model)
+    with packed_attention(model) if layout.kind == "packed" else nullcontext():
+        for batch in layout.micro_batches(rows, 90):
+            loss, _ = head_loss(head_of(model), answer_hidden(model, batch), batch.targets_N)
+            (loss / trained).backward()
+    found = gradients(model)
+    assert found.keys() == right.keys()
+    squares = [(float((found[key] - grad).norm()) ** 2, float(grad.norm()) ** 2) for key, grad in right.items()]
+    return (sum(a for a, _ in squares) / sum(b for _, b in squares)) ** 0.5
 
 
 def some_rows(count: int) -> list[TokenRow]:

@@ -53,7 +53,7 @@ def decode(
     for group in _groups(prompts, habits):
         together = [prompts[index] for index in group]
         # What a model holds outside of its cache is begun anew only where a prompt has several tokens.
-        cached = habits.cached and (habits.together == "any" or len(together[0]) > 1)
+        cached = habits.cached and (habits.leaves or max(map(len, together)) > 1)
         batch = Batch(model, together, pad_id, cached=cached)
         own = [streams[index] for index in group]
         for step in _write(batch, sampling, end_ids, own, allowed, leaves=habits.leaves):

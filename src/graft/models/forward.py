@@ -217,7 +217,7 @@ def _whole_logits(inner: Any, batch: MicroBatch) -> torch.Tensor:
         where_n = batch.where_N[(batch.where_N >= start) & (batch.where_N < start + len(ids_T))] - start
         if not len(where_n):
             continue
-        ids_1T = ids_T[None, : int(where_n.max()) + 1]
+        ids_1T = ids_T[None, : int(where_n.max()) + 2]  # the last token of a row is trained, so nothing follows it
         inputs = {"input_ids": ids_1T}
         if batch.encoder_ids_BS is not None and batch.encoder_mask_BS is not None:
             encoded_1S = batch.encoder_ids_BS[row][batch.encoder_mask_BS[row] == 1][None]

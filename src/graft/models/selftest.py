@@ -119,20 +119,21 @@ def check_cached_decoding(model: PreTrainedModel, prompt_ids: Sequence[int], tok
     Returns:
         ``None`` where it is; else one sentence that says what differs.
     """
-    kept, anew = Batch(model, [prompt_ids], 0), Batch(model, [prompt_ids], 0, cached=False)
-    first, worst = None, 0.0
-    for step in range(1, tokens + 1):
-        right_1V = anew.next_logits()
+    anew, right, written = Batch(model, [prompt_ids], 0, cached=False), [], []
+    for _ in range(tokens):
+        right.append(anew.next_logits())
+        written.append(right[-1].argmax(-1))
+        anew.append(written[-1])
+    kept, first, worst = Batch(model, [prompt_ids], 0), None, 0.0  # after the other: some models hold one state only
+    for step in range(tokens):
         try:
             found_1V = kept.next_logits()
         except FAILURES as error:
-            return f"decoding with a cache fails at token {step}: {error}"
-        worst = max(worst, difference(found_1V, right_1V))
-        chosen_1 = right_1V.argmax(-1)
-        if first is None and not torch.equal(found_1V.argmax(-1), chosen_1):
-            first = step
-        for batch in (kept, anew):
-            batch.append(chosen_1)
+            return f"decoding with a cache fails at token {step + 1}: {error}"
+        worst = max(worst, difference(found_1V, right[step]))
+        if first is None and not torch.equal(found_1V.argmax(-1), written[step]):
+            first = step + 1
+        kept.append(written[step])
     if worst <= rounding(model):
         return None
     place = "no token differs" if first is None else f"token {first} differs first"
