@@ -73,13 +73,20 @@ def run_change(before: RunScores, after: RunScores, *, paired: bool, level: floa
     sizes = [scores.rows.shape[1] for scores in (before, after)]
     word = sum(word_variance((arm,), size) for arm, size in zip(arms, sizes, strict=True))
     spread = combine(seeds, word, min(counts))
-    shares = [wilson(float(arm.means_S.mean()) * size, size, level) for arm, size in zip(arms, sizes, strict=True)]
-    estimate = shares[1].estimate - shares[0].estimate
-    down = math.hypot(shares[1].estimate - shares[1].low, shares[0].high - shares[0].estimate)
-    up = math.hypot(shares[1].high - shares[1].estimate, shares[0].estimate - shares[0].low)
+    estimate = float(arms[1].means_S.mean() - arms[0].means_S.mean())
+    down, up = _newcombe(before.rows, after.rows, level)
     half = spread.half(level)
     interval = Interval(estimate, max(-1.0, estimate - max(half, down)), min(1.0, estimate + max(half, up)), level, n)
     return RunChange(interval, spread.p(estimate), not seeds)
+
+
+def _newcombe(before: NDArray[np.float64], after: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Distances down and up of Newcombe's interval for two shares; none for scores that are not right or wrong."""
+    if whole_step(before, after) is None:
+        return 0.0, 0.0
+    first, second = (wilson(float(rows.sum()) / len(rows), rows.shape[1], level) for rows in (before, after))
+    down = math.hypot(second.estimate - second.low, first.high - first.estimate)
+    return down, math.hypot(second.high - second.estimate, first.estimate - first.low)
 
 
 def _arm(scores: RunScores) -> tuple[Arm, int]:
