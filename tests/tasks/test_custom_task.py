@@ -99,6 +99,55 @@ def test_a_label_is_the_same_whatever_its_type(value: object, key: str) -> None:
     assert label_key(value) == key
 
 
+@pytest.mark.parametrize("value", ["null", "NaN", '""', '" "'])
+def test_a_missing_label_is_no_class_but_refused_with_its_row(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"q": "a", "l": "yes"}}\n{{"q": "b", "l": {value}}}\n{{"q": "c", "l": "no"}}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: the label column l is empty, as in 1 of 3 rows"):
+        own(path, prompt="{q}", label="l")
+
+
+@pytest.mark.parametrize("value", ['["yes"]', '{"a": 1}'])
+def test_a_list_or_an_object_is_no_label(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"q": "a", "l": "yes"}}\n{{"q": "b", "l": {value}}}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 2: the column l holds .*, but a row has one label"):
+        own(path, prompt="{q}", label="l")
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", "Infinity"])
+def test_a_missing_answer_is_refused_with_its_row(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        f'{{"prompt": "a", "completion": "fine"}}\n{{"prompt": "b", "completion": {value}}}\n', encoding="utf-8"
+    )
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: completion must hold text, but got"):
+        own(path).examples("eval", limit=None, seed=0)
+    if value != "Infinity":
+        with pytest.raises(DataError, match=r"a\.jsonl, line 2: the completion is empty"):
+            own(path, prompt="{prompt}", completion="{completion}")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda place: {"prompt": f"q {place % 20}", "completion": f"a {place}"},
+        lambda place: {"instruction": f"q {place % 20}", "input": "", "output": f"a {place}"},
+        lambda place: {
+            "messages": [
+                {"role": "user", "content": f"q {place % 20}"}, {"role": "assistant", "content": f"a {place}"}
+            ]
+        },
+    ],
+)  # fmt: skip
+def test_rows_that_ask_the_same_are_on_one_side_whatever_their_shape(tmp_path: Path, row: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps(row(place)) for place in range(200)), encoding="utf-8")
+    task = load_user_task(TaskSpec("mine", train=path, held_out=0.3))
+    sides = [{example.prompt for example in task.examples(side, limit=None, seed=0)} for side in ("train", "eval")]
+    assert len(sides[0] | sides[1]) == 20 and not sides[0] & sides[1]
+
+
 def test_an_unknown_label_is_named_with_its_row(reviews: Path) -> None:
     reviews.write_text(REVIEWS + "4,So so.,2\n5,Hm.,3\n", encoding="utf-8")
     with pytest.raises(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Literal
 
 from graft.data.readers import TEXT_COLUMNS
 from graft.data.thinking import split_thinking
 from graft.errors import DataError
-from graft.tasks.custom import column, place_of
+from graft.tasks.custom import column, is_missing, place_of
 from graft.tasks.dataset import Row
 from graft.types import Message
 
@@ -290,7 +291,7 @@ def _optional(row: Row, name: str, renamed: Mapping[str, str]) -> str:
     if name not in renamed and name not in row:
         return ""
     value = _value(row, name, renamed)
-    return "" if value is None else _text(row, value, name)
+    return "" if is_missing(value) else _text(row, value, name)
 
 
 def _system(row: Row, renamed: Mapping[str, str]) -> list[Message]:
@@ -301,6 +302,6 @@ def _system(row: Row, renamed: Mapping[str, str]) -> list[Message]:
 def _text(row: Row, value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return str(value)
     raise DataError(f"{place_of(row)}: {name} must hold text, but got {value!r:.60}; mend the row")

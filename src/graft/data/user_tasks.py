@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from graft import tasks
 from graft.data.files import FileRows, file_rows, whole_row
@@ -20,6 +21,7 @@ from graft.tasks.custom import (
     TaskSpec,
     Template,
     column,
+    is_missing,
     label_key,
     make,
     make_like,
@@ -116,21 +118,29 @@ def _labels_there(spec: TaskSpec, rows: Iterable[Row]) -> Mapping[str, str]:
     """The values of the label column, in alphabetical order."""
     name = spec.columns.get(spec.label or "", spec.label or "")
     found: set[str] = set()
-    for row in rows:
+    empty: list[str] = []
+    count = 0
+    for count, row in enumerate(rows, 1):
         value = column(row, name)
         if isinstance(value, list | dict):
             raise DataError(
                 f"{place_of(row)}: the column {name} holds {value!r:.60}, but a row has one label; keep one in the "
                 f'column, or write completion: "{{{name}}}" instead of label'
             )
+        if is_missing(value) or not label_key(value):
+            empty.append(place_of(row, count - 1))
+            continue
         found.add(label_key(value))
         if len(found) > MOST_LABELS:
             raise DataError(
                 f"task {spec.name}: the column {name} holds more than {MOST_LABELS} different values, so they are no "
                 "labels; name another column in label, or write completion instead"
             )
-    if "" in found:
-        raise DataError(f"task {spec.name}: the column {name} is empty in some rows; fill it in, or name labels")
+    if empty:
+        raise DataError(
+            f"task {spec.name}: {empty[0]}: the label column {name} is empty, as in {len(empty):,} of {count:,} rows; "
+            "fill it in, or delete these rows"
+        )
     return {value: value for value in sorted(found)}
 
 
@@ -174,7 +184,8 @@ class RenamedRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
 
 def _like(spec: TaskSpec) -> DatasetTask:
     base = _liked(spec)
-    files = _files(spec)
+    first = spec.columns.get(base.source.columns[0], base.source.columns[0])
+    files = _files(spec, lambda row: str(row[first]) if first in row else whole_row(row))
     table = files.table()
     there = {*table.columns, *spec.columns}
     missing = [name for name in base.source.columns if name not in there]
@@ -232,8 +243,18 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
         return FileRow(values, place_of(row, place))
 
 
+def _asked(spec: TaskSpec, row: Row) -> str:
+    """What a row asks, by which it is held out: rows that ask the same are on one side, whatever they answer."""
+    named = spec.format not in ("auto", "columns")
+    shape: Shape = spec.format if named else recognise(tuple(row), spec.columns, spec.name)  # type: ignore[assignment]
+    if shape == "text":
+        return whole_row(row)
+    first = turns(row, shape, spec.columns)[0]
+    return json.dumps([*((message.role, message.content) for message in first.history), first.prompt])
+
+
 def _by_shape(spec: TaskSpec) -> DatasetTask:
-    files = _files(spec)
+    files = _files(spec, partial(_asked, spec))
     table = files.table()
     if spec.format == "auto" or spec.format == "columns":
         shape, found = recognise(table.columns, spec.columns, spec.name), "Recognised "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
@@ -96,7 +97,7 @@ class Template:
         return tuple(dict.fromkeys(name for _, name in self.parts if name is not None))
 
     def fill(self, row: Row) -> str:
-        """The text for one row; a list is written as lines, an empty cell as nothing.
+        """The text for one row; a list is written as lines, an empty cell (null, NaN) as nothing.
 
         Raises:
             DataError: a column is missing or holds an object.
@@ -114,7 +115,12 @@ class Template:
                 f"{place_of(row)}: {self.where} uses {name}, which holds an object with {', '.join(map(str, value))}; "
                 f"name one entry of it, such as {name}.{next(iter(value), 'x')}"
             )
-        return "" if value is None else str(value)
+        return "" if is_missing(value) else str(value)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: null, or the NaN that table tools write for it."""
+    return value is None or (isinstance(value, float) and isnan(value))
 
 
 def label_key(value: Any) -> str:
