@@ -102,7 +102,9 @@ def test_a_label_is_the_same_whatever_its_type(value: object, key: str) -> None:
 @pytest.mark.parametrize("value", ["null", "NaN", '""', '" "'])
 def test_a_missing_label_is_no_class_but_refused_with_its_row(tmp_path: Path, value: str) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(f'{{"q": "a", "l": "yes"}}\n{{"q": "b", "l": {value}}}\n{{"q": "c", "l": "no"}}\n', encoding="utf-8")
+    path.write_text(
+        f'{{"q": "a", "l": "yes"}}\n{{"q": "b", "l": {value}}}\n{{"q": "c", "l": "no"}}\n', encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"a\.jsonl, line 2: the label column l is empty, as in 1 of 3 rows"):
         own(path, prompt="{q}", label="l")
 
