@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from graft.errors import DataError
 from graft.stats.intervals import NAN, Interval, percentile_interval, undefined
-from graft.stats.paired import Change, summarise_change, undefined_change
 from graft.stats.resampling import check_resamples, chunk_sizes, draw_counts, encode_clusters, resample_seeds
 
 MOST_UNDEFINED = 0.1
@@ -118,11 +117,12 @@ def mcc(table: Tables) -> NDArray[np.float64]:
 MEASURES: dict[str, Callable[[Tables], NDArray[np.float64]]] = {"accuracy": accuracy, "macro_f1": macro_f1, "mcc": mcc}
 """What is measured of a table of counts, by name."""
 
-_UNDEFINED = {
+UNDEFINED = {
     "accuracy": "no items",
     "macro_f1": "no items",
     "mcc": "all answers or all calls are one class",
 }
+"""Why a measure does not exist."""
 
 
 def classify(
@@ -148,7 +148,7 @@ def classify(
     Raises:
         DataError: shapes disagree or a number is no class.
     """
-    gold, called = _checked(gold_N, called_SN, len(labels))
+    gold, called = checked_calls(gold_N, called_SN, len(labels))
     tables = np.stack([confusion_table(gold, row, len(labels)) for row in called])
     values = {name: measure(tables) for name, measure in MEASURES.items()}
     drawn = _replicates(gold, called, len(labels), clusters, rng, resamples)
@@ -164,60 +164,6 @@ def classify(
         confusion=tuple(tuple(float(value) for value in row) for row in mean),
         **intervals,
     )
-
-
-def classification_change(
-    gold_N: ArrayLike,
-    before_SN: ArrayLike,
-    after_SN: ArrayLike,
-    classes: int,
-    clusters: NDArray[Any],
-    rng: np.random.Generator,
-    resamples: int = 10_000,
-) -> dict[str, Change]:
-    """Paired change of every measure from one arm to another on the same items.
-
-    Args:
-        gold_N: (N,) number of each item's right class.
-        before_SN: (N,) calls of an arm that all seeds start from, or (S, N).
-        after_SN: (N,) or (S, N) calls of the other arm.
-        classes: K.
-        clusters: (N,) label of each item's resampling unit; both arms get the same resampled clusters.
-        rng: source of randomness.
-        resamples: bootstrap replicates.
-
-    Returns:
-        A change for each of `MEASURES`; NaN with its reason where one is undefined.
-
-    Raises:
-        DataError: items or seeds disagree.
-    """
-    gold, after = _checked(gold_N, after_SN, classes)
-    _, before = _checked(gold_N, before_SN, classes)
-    if len(before) not in (1, len(after)):
-        raise DataError(f"the arms must have the same seeds, but got {len(before)} before and {len(after)} after")
-    both = np.concatenate([before, after])
-    tables = np.stack([confusion_table(gold, row, classes) for row in both])
-    drawn = _replicates(gold, both, classes, clusters, rng, resamples)
-    words = encode_clusters(clusters, len(gold))[1]
-    found = {}
-    for name, measure in MEASURES.items():
-        values = measure(tables)
-        per_seed = values[len(before) :] - values[: len(before)]
-        if np.isnan(per_seed).any():
-            found[name] = undefined_change(_UNDEFINED[name], seeds=len(after))
-            continue
-        if drawn is None:
-            found[name] = summarise_change(per_seed, np.zeros(1), len(gold), words)
-            continue
-        usable, left_out = _defined(drawn[name][:, len(before) :] - drawn[name][:, : len(before)])
-        if not len(usable):
-            found[name] = undefined_change(left_out, seeds=len(after))
-            continue
-        change = summarise_change(per_seed, resample_seeds(usable, rng), len(gold), words)
-        interval, interval90 = (replace(one, reason=left_out) for one in (change.interval, change.interval90))
-        found[name] = replace(change, interval=interval, interval90=interval90)
-    return found
 
 
 def _defined(drawn_RS: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
@@ -275,7 +221,7 @@ def _interval(
 ) -> Interval:
     estimate = float(values.mean())
     if np.isnan(estimate):
-        return undefined(_UNDEFINED[name], n=n, level=level)
+        return undefined(UNDEFINED[name], n=n, level=level)
     if drawn is None:
         return undefined("one cluster only: its spread cannot be seen", n=n, level=level, estimate=estimate)
     usable, left_out = _defined(drawn)
@@ -296,7 +242,12 @@ def _class_rows(table: NDArray[np.float64], labels: tuple[str, ...]) -> tuple[Cl
     return tuple(rows)
 
 
-def _checked(gold_N: ArrayLike, called_SN: ArrayLike, classes: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def checked_calls(gold_N: ArrayLike, called_SN: ArrayLike, classes: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Right classes as (N,) and calls as (S, N) numbers.
+
+    Raises:
+        DataError: shapes disagree or a number is no class.
+    """
     gold, called = np.asarray(gold_N, dtype=np.intp), np.atleast_2d(np.asarray(called_SN, dtype=np.intp))
     if gold.ndim != 1 or called.ndim != 2 or called.shape[1] != len(gold):
         raise DataError(f"answers must be (N,) and calls (N,) or (S, N), but got {gold.shape} and {called.shape}")

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graft.errors import DataError
-from graft.stats.classification import class_f1, confusion_table, mcc
+from graft.stats.classification import MEASURES, UNDEFINED, checked_calls, class_f1, confusion_table, mcc
+from graft.stats.paired import Change, paired_change, undefined_change
 
 Shares = NDArray[np.float64]
 """(N,) numbers whose mean is the measure; all NaN where it is undefined."""
@@ -82,6 +83,46 @@ def balanced_shares(values_N: ArrayLike, strata_N: ArrayLike) -> Shares:
     means = np.bincount(codes, weights=values) / sizes
     shares: Shares = means.mean() + (values - means[codes]) * (len(values) / (len(sizes) * sizes[codes]))
     return shares
+
+
+def classification_change(
+    gold_N: ArrayLike, before_SN: ArrayLike, after_SN: ArrayLike, classes: int, clusters: NDArray[Any]
+) -> dict[str, Change]:
+    """Paired change of every measure of called classes from one arm to another on the same items.
+
+    Args:
+        gold_N: (N,) number of each item's right class.
+        before_SN: (N,) or (S, N) calls of one arm.
+        after_SN: (N,) or (S, N) calls of the other; the seeds need not be the same.
+        classes: K.
+        clusters: (N,) label of each item's cluster.
+
+    Returns:
+        A change for each of `MEASURES`; NaN with its reason where one is undefined in a seed.
+
+    Raises:
+        DataError: items disagree or a number is no class.
+    """
+    gold, after = checked_calls(gold_N, after_SN, classes)
+    _, before = checked_calls(gold_N, before_SN, classes)
+    tables = np.stack([confusion_table(gold, row, classes) for row in (*before, *after)])
+    found = {}
+    for name, measure in MEASURES.items():
+        if np.isnan(measure(tables)).any():
+            found[name] = undefined_change(UNDEFINED[name], seeds=len(after))
+            continue
+        sides = [np.stack([_CALLED[name](gold, row, classes) for row in rows]) for rows in (before, after)]
+        found[name] = paired_change(sides[0], sides[1], clusters)
+    return found
+
+
+def _accuracy_shares(gold_N: NDArray[np.intp], called_N: NDArray[np.intp], classes: int) -> Shares:
+    shares: Shares = (gold_N == called_N).astype(np.float64)
+    return shares
+
+
+_CALLED = {"accuracy": _accuracy_shares, "macro_f1": macro_f1_shares, "mcc": mcc_shares}
+"""How each of `MEASURES` is shared out over the items."""
 
 
 def _table_shares(

@@ -16,7 +16,7 @@ from graft.runs.files import write_json
 from graft.stats.arms import BASE, FORMAT, TRAINED
 from graft.stats.calibration import Calibration, Temperature, brier_items, calibration, fit_temperature, padded
 from graft.stats.calibration import probabilities as softmax
-from graft.stats.classification import classification_change, classify
+from graft.stats.classification import classify
 from graft.stats.intervals import NAN, Interval, cluster_bootstrap_mean
 from graft.stats.label_study import (
     CHOICE,
@@ -29,6 +29,7 @@ from graft.stats.label_study import (
     LabelTask,
 )
 from graft.stats.plain import to_json
+from graft.stats.shares import classification_change
 
 Record = Mapping[str, Any]
 BySeed = Sequence[Sequence[Record]]
@@ -112,9 +113,9 @@ def label_task(
     changes = [
         LabelChange(TRAINED, before, measure, change)
         for before in (BASE, FORMAT)
-        if TRAINED in called and before in called and len(called[before]) in (1, len(called[TRAINED]))
+        if TRAINED in called and before in called
         for measure, change in classification_change(
-            gold, called[before], called[TRAINED], len(labels), clusters, rng, resamples
+            gold, called[before], called[TRAINED], len(labels), clusters
         ).items()
     ]
     stratum, categories = _categories(aligned) if kind == CHOICE else ("", ())
