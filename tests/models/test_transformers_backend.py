@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from tests.conftest import toy_model
 from transformers import PreTrainedTokenizerBase
@@ -7,6 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from graft.errors import ModelError
 from graft.models.backends.base import Backend
 from graft.models.backends.transformers import TransformersBackend
+from graft.models.boundary import stop_at
+from graft.models.loading import load_tokenizer
 from graft.types import Prompt, Sampling, Usage
 
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=30, seed=4)
@@ -67,3 +71,18 @@ def test_the_progress_reaches_every_prompt_once(
 def test_a_prompt_that_was_not_rendered_is_an_error(backend: TransformersBackend) -> None:
     with pytest.raises(ModelError, match="token ids"):
         backend.generate([Prompt(())], SAMPLING)
+
+
+def test_the_end_of_a_reply_is_no_part_of_its_text_even_where_it_is_no_special_token() -> None:
+    tokenizer = deepcopy(load_tokenizer("sprout"))
+    tokenizer.add_tokens(["<over>"])
+    end = tokenizer.convert_tokens_to_ids("<over>")
+    model = toy_model()
+    model.resize_token_embeddings(len(tokenizer))
+    stop_at(model, (end,))
+    backend = TransformersBackend(model, tokenizer, allowed_ids=[end])
+    backend.allowed[list(backend.end_ids - {end})] = False
+    prompt = Prompt((), tuple(tokenizer.encode("Spell cat.")))
+    [reply] = backend.generate([prompt], Sampling(max_new_tokens=3))
+    assert (reply.text, reply.finished, reply.token_ids) == ("", True, (end,))
+    assert "".join(delta.text for delta in backend.stream(prompt, Sampling(max_new_tokens=3))) == ""

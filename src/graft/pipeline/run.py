@@ -19,7 +19,7 @@ from graft.pipeline.judge.corpora import corpus_sentences
 from graft.pipeline.judge.separation import separation_table, write_separation
 from graft.pipeline.judge.summary import headline_metrics, plain_headline
 from graft.pipeline.outcome import Outcome, Table, now
-from graft.pipeline.prepare.boundary import run_date
+from graft.pipeline.prepare.boundary import prove_decoding, run_date
 from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.preflight import preflight
 from graft.pipeline.prepare.record import continued, write_preparation, write_summary
@@ -160,6 +160,7 @@ def _do_branch(
         progress.stage(f"score {branch.label}")
         if model is None and not is_remote(lab.recipe):
             model = load_branch(directory, lab.recipe, branch)
+            prove_decoding(directory, lab, model)
         score_branch(directory, lab, branch, model, progress)
     if score and separates(directory, lab.recipe, branch):
         progress.stage(f"separate {branch.label}")

@@ -124,6 +124,7 @@ def test_a_run_stops_at_every_end_and_says_so_in_what_it_saves(tmp_path: Path, s
     assert set(ends) == {tokenizer.convert_tokens_to_ids("<|end|>"), tokenizer.eos_token_id}
     stored = stored_certificate(done)
     assert stored["end"] == ["<|end|>"] and set(stored["stop_ids"]) == set(ends)
+    assert stored["decoding"] == "the same for 8 tokens"
     assert json.loads((done.path / "preflight.json").read_text())["boundary"]["end_ids"] == stored["end_ids"]
 
 
@@ -146,6 +147,22 @@ def test_a_run_that_goes_on_another_day_keeps_its_own(
     saved = load_tokenizer(str(saved_model(begun.checkpoints / "trained-seed0" / "final", folder)))
     written = saved.apply_chat_template([{"role": "user", "content": "Hi."}], tokenize=False)
     assert "Today Date: 27 Nov 2026" in written
+
+
+def test_a_model_whose_cache_changes_its_replies_is_said_to_be_written_without_one(
+    tmp_path: Path, small_recipe: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.phi3 import modeling_phi3
+
+    folder, cached = toy_phi(tmp_path), modeling_phi3.apply_rotary_pos_emb
+
+    def shifted(q: Any, k: Any, cos: Any, sin: Any, *others: Any) -> Any:
+        alone = q.shape[-2] == 1  # one new token: what only decoding with a cache reads
+        return cached(q, k, cos.roll(1, -1) if alone else cos, sin, *others)
+
+    monkeypatch.setattr(modeling_phi3, "apply_rotary_pos_emb", shifted)
+    done = train(recipe(small_recipe, tmp_path, str(folder), train__max_steps=1), progress=SilentProgress()).run
+    assert stored_certificate(done)["decoding"] == "not the same, so replies are written without one"
 
 
 def test_rows_beyond_the_models_positions_are_refused_with_both_numbers(tmp_path: Path, small_recipe: Build) -> None:

@@ -83,6 +83,8 @@ class TransformersBackend:
         context, told = 0, 0  # a token's text may depend on the one before it, so decoding starts a little earlier
         for step in self._steps([prompt], sampling, [0]):
             ids.append(step[0][1])
+            if ids[-1] in self.end_ids:
+                break
             before, now = self._text(ids[context:told]), self._text(ids[context:])
             if len(now) > len(before) and not now.endswith(UNFINISHED_CHARACTER):
                 shown += now[len(before) :]
@@ -112,7 +114,8 @@ class TransformersBackend:
     def _completion(self, prompt: Prompt, ids: list[int]) -> Completion:
         usage = Usage(len(prompt.ids), len(ids))
         self._usage += usage
-        return Completion(self._text(ids), tuple(ids), ids[-1] in self.end_ids, usage)
+        finished = ids[-1] in self.end_ids
+        return Completion(self._text(ids[:-1] if finished else ids), tuple(ids), finished, usage)
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graft.data.borders import Borders, borders_of
 from graft.data.chat import PROBE, REPLY, whole_chat
 from graft.data.controls import control_tokens
 from graft.data.survey import Survey
 from graft.data.tokens import example_turns, prompt_ids, text_ids, token_ids
-from graft.errors import DataError
-from graft.models.boundary import Certificate
+from graft.errors import DataError, ModelError
+from graft.models.boundary import UNPROVEN, Certificate
 from graft.pipeline.branches import branches
 from graft.pipeline.prepare.lab import Lab, knows_tokens
 from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
-from graft.runs.files import read_json
+from graft.runs.files import read_json, write_json
 from graft.types import Example, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TOKENS = 8
+"""Tokens written to compare decoding with and without a cache."""
 
 TRIAL = Example("boundary/trial", "boundary", PROBE, REPLY)
 
@@ -147,6 +153,36 @@ def stored_certificate(run: RunDirectory) -> dict[str, Any]:
 def run_date(run: RunDirectory | None) -> str | None:
     """The day that the template of a run was told; ``None`` where it writes none, or before it is known."""
     return None if run is None else stored_certificate(run).get("date")
+
+
+def prove_decoding(run: RunDirectory, lab: Lab, model: PreTrainedModel) -> None:
+    """Hold decoding with a cache against decoding without, once in a run, and store the outcome in its certificate.
+
+    Raises:
+        ModelError: they differ.
+    """
+    if stored_certificate(run).get("decoding") != UNPROVEN:
+        return
+    from graft.models.selftest import check_cached_decoding, habits_of
+
+    training = model.training
+    model.eval()
+    try:
+        prompt = prompt_ids(lab.tokenizer, [Message("user", PROBE)], lab.policy)
+        if habits_of(model).cached:
+            differs = check_cached_decoding(model, prompt, tokens=TOKENS)
+            if differs:
+                raise ModelError(
+                    f"{lab.recipe.model.id}: {differs}; use another transformers, or mend the model's code"
+                )
+            outcome = f"the same for {TOKENS} tokens"
+        else:
+            outcome = "not the same, so replies are written without one"
+    finally:
+        model.train(training)
+    stored = read_json(run.provenance)
+    stored["extra"]["boundary"]["decoding"] = outcome
+    write_json(run.provenance, stored)
 
 
 def certificate_json(found: Certificate | None) -> dict[str, Any] | None:

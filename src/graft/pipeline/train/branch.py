@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from graft.models.adapters import count_parameters
 from graft.pipeline.branches import Branch
 from graft.pipeline.places import final_folder
+from graft.pipeline.prepare.boundary import prove_decoding
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.prepare.plan import make_plan
 from graft.pipeline.prepare.subset import subset_ids
@@ -44,6 +45,7 @@ def train_branch(
     recipe, folder = lab.recipe, run.checkpoints / branch.label
     processes.tell(Order(recipe, run.path, branch))
     model = untrained_model(recipe, branch)
+    prove_decoding(run, lab, model)
     training = begin(run, lab, branch, model, progress)
     plan = _plan(lab, branch, model, steps=training.steps)
     log, bar = metrics.labelled(arm=branch.label), progress.task(f"train {branch.label}", plan.steps)
