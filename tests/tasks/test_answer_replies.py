@@ -177,6 +177,16 @@ LETTERS = {
     "Vitamin C": "C",
     "": None,
     "Rent": None,
+    "A is incorrect, B is incorrect, C is correct.": "C",
+    "Options A and B are wrong, so C": "C",
+    "Neither A nor B": None,
+    "It is not A, B or D": None,
+    "The answer is (C) because A and B are wrong.": "C",
+    "A? No. C.": "C",
+    "D. All of the above": "D",
+    "A B C D": None,
+    "Answer:\nC": "C",
+    "C) Rent; D) Tax": None,
 }
 
 LABEL_REPLIES = {
@@ -227,6 +237,19 @@ LABEL_REPLIES = {
     "'positive'": "positive",
     "label = positive": "positive",
     "这句话是positive的。": "positive",
+    "can't be called positive": None,
+    "no positive words": None,
+    "It lacks positive words": None,
+    "I don't think it is positive": None,
+    "I do not consider this positive.": None,
+    "It fails to be positive": None,
+    "doubtful that it is positive": None,
+    "without being negative, it is neutral": "neutral",
+    "not negative, positive": "positive",
+    "rather negative": "negative",
+    "positive, neutral": None,
+    "un-positive": None,
+    "label: Neutral\nReason: nothing positive": "neutral",
 }
 
 OTHER_LABELS = [
@@ -347,6 +370,21 @@ NUMBERS = [  # right answer, reply, strict, lenient
     ("no", "I have no idea", False, False),
     ("no", "No one knows.", False, False),
     ("no", "No, it did not.", False, True),
+    ("1", "5±1", False, False),
+    ("5", "5±1", False, True),
+    ("1000000", "10^6", True, True),
+    ("2000", "2 x 10^3", True, True),
+    ("25", "5^2", False, False),
+    ("0.5", "0,5", True, True),
+    ("5", "0,5", False, False),
+    ("30", "12:30", False, False),
+    ("6", "5 apples and 6 pears", False, False),
+    ("5", "It was 5 (2019: 4).", False, True),
+    ("5", "5 in 2020", False, True),
+    ("12", "The answer is 3 times 4 = 12", False, True),
+    ("14", "3 + 4 = 7 and 7 * 2 = 14", False, True),
+    ("3.5", "three and a half", False, True),
+    ("24", "two dozen", False, True),
 ]
 
 SOLUTIONS = [  # right answer, reply, lenient

@@ -44,7 +44,7 @@ _ALONE_ON_LINE = Rank(re.compile(r"(?:^|\n)[\s'\"(\[>-]*$"), re.compile(r"['\")\
 _OPENS = Rank(re.compile(r"^[\s'\"(\[>-]*$"), re.compile(r"['\")\]]*[ \t]*(?:[.:,;!\n-]|$)"))
 
 _LETTER = re.compile(
-    r"(?<![\w'-])([A-J])(?![\w'])(?!-\w)(?! (?!or\b|and\b|is\b|was\b|because\b|since\b|as\b|not\b|isn't\b|"
+    r"(?<![\w'-])([A-J])(?![\w'])(?!-\w)(?! (?!or\b|and\b|is\b|are\b|was\b|were\b|because\b|since\b|as\b|not\b|isn't\b|"
     r"must\b|would\b|seems\b|looks\b|fits\b|over\b|but\b|rather\b|instead\b|\w+ \w*ption)[a-z])"
 )
 _SMALL_LETTER = re.compile(

@@ -51,7 +51,7 @@ _ADVERBS = (
     (re.compile(r"^\W*nothing\b(?=\W*$)", re.I), "nothing", "0"),
     (re.compile(r"^\W*never\b(?=\W*$)|\bnever (?:appears?|occurs?|used|is used|shows? up|comes? up|found|"
                 r"there)\b", re.I), "never", "0"),
-    (re.compile(r"\ba single\b(?!\s+(?:word|line|reply|answer|token|sentence)\b)", re.I), "a single", "1"),
+    (re.compile(r"(?<!\bnot )\ba single\b(?!\s+(?:word|line|reply|answer|token|sentence)\b)", re.I), "a single", "1"),
 )  # fmt: skip
 
 

@@ -51,10 +51,11 @@ _SCALES = {
 _DIGITS = (
     r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9])|"
     r"[0-9]{1,3}(?:'[0-9]{3})+(?![0-9])"
-    r"|(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?![0-9/]| ?[/:])|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9])|[0-9]+)"
+    r"|(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?![0-9/]| ?[/:])|[0-9]{1,3}(?:\.[0-9]{3}){2,}(?![0-9])|"
+    r"0,[0-9]+(?![0-9,])|[0-9]+)"
 )
 _NUMBER = re.compile(
-    rf"(?<![0-9A-Za-z_^])(?<![0-9]\.)"
+    rf"(?<![0-9A-Za-z_^±])(?<![0-9]\.)(?![0-9]*\s?\^)"
     rf"(?P<sign>(?<![0-9)\]%])(?<![0-9)\]%]\s)(?:[-+](?=[\d.$€£¥₹])|(?:(?<=^)|(?<=[=:(])|(?<=[=:(]\s)|"
     rf"(?<=\bis\s))[-+]\s|\b(?:minus|negative)\s+))?"
     rf"(?:(?:US|A|C|AU|CA)?(?P<currency>[$€£¥₹])\s?)?(?P<late>(?<=[$€£¥₹\s])-(?=[0-9.]))?"
@@ -70,7 +71,8 @@ _NUMBER = re.compile(
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(-?[0-9]{1,20})\s*\}|([0-9]))\s*(?:\{\s*([0-9]{1,20})\s*\}|([0-9]))")
 _SPACING = re.compile(r"\\[,;:! ]|\\(?:quad|left|right)\b|(?<=\d)~(?=\d)")
 _SUM = re.compile(
-    r"(?<![\w.$(+*/×÷])[$(]{0,3}-?[0-9][0-9.,]{0,20}[)%]{0,3}(?:\s{0,2}[-+*/x×÷]\s{0,2}[$(]{0,3}[0-9][0-9.,]{0,20}[)%]{0,3}){1,40}\s{0,2}=\s{0,2}"
+    r"(?<![\w.$(+*/×÷])[$(]{0,3}-?[0-9][0-9.,]{0,20}[)%]{0,3}(?:\s{0,2}(?:[-+*/x×÷]|times|plus|minus|"
+    r"divided by|multiplied by)\s{0,2}[$(]{0,3}[0-9][0-9.,]{0,20}[)%]{0,3}){1,40}\s{0,2}=\s{0,2}"
 )
 _MARKED = re.compile(rf"{MARKER}\s*(?=[-+]?\s?[$€£¥₹]?\s?[-+]?\.?[0-9])")
 _ASIDE = re.compile(
@@ -80,6 +82,11 @@ _ASIDE = re.compile(
     r"verification:)[^\n]{0,120}",
     re.IGNORECASE,
 )
+_YEAR = re.compile(
+    r"\b(?:in|since|during|by|of|for|fy)\s+(?:(?:fiscal|the)\s+)?(?:year\s+)?(?:19|20)\d\d\b", re.IGNORECASE
+)
+_BRACKETS = re.compile(r"(?<=[\w.,%])\s?\([^()\n]{1,200}\)")
+_COUNTED = re.compile(r"(?<=\d)()\s+[a-z]+\s+(and|or)\s+(?=[$€£]?\d)", re.IGNORECASE)
 _RANGE = re.compile(r"(?<=\d)\s?(?:-|\bto\b|\bthrough\b)\s?(?=[$€£]?\d)", re.IGNORECASE)
 _UNCOMMITTED = re.compile(
     r"\b(?:at least|at most|more than|less than|fewer than|over|under|up to)\s+[$€£]?$", re.IGNORECASE
@@ -110,13 +117,14 @@ def linear(text: str) -> str:
     r"""A text in plain characters, with the LaTeX of numbers on one line: ``1{,}234``, ``\frac12``, ``\$5``."""
     text = characters(text).replace("{,}", ",").replace("\\%", "%").replace("\\$", "$")
     text = _SPACING.sub(" ", text)
+    text = re.sub(r"(?<![\d^*×x]\s)(?<![\d^*×x])\b10\s?\^\s?\{?(-?[0-9]{1,2})\}?", r"1e\1", text)
     text = re.sub(r"\\(?:times|cdot)\b", "*", re.sub(r"\\div\b", "/", text))
     return _FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]}", text)
 
 
 def without_sums(text: str) -> str:
     """The text with each calculation as its result: ``1 + 1 + 1 = 3`` is 3."""
-    return _SUM.sub("", _SUM.sub("", text))
+    return _SUM.sub("= ", _SUM.sub("= ", text))
 
 
 BEYOND = Number(Fraction(10**99))
@@ -166,9 +174,10 @@ def read_number(statement: str) -> list[Number]:
     if marked := _MARKED.search(text):
         line = text[marked.end() :].split("\n", 1)[0].split(MARKER, 1)[0]
         return [mention.value for mention in mentions(line)[:1]]
-    if shorter := _ASIDE.sub(" ", text):
+    for aside in (_ASIDE, _YEAR, _BRACKETS):
+        shorter = aside.sub(" ", text)
         text = shorter if mentions(shorter) else text
-    text = _RANGE.sub(" or ", text)
+    text = _COUNTED.sub(r"\1 \2 ", _RANGE.sub(" or ", text))
     if not (found := mentions(text)):
         text = with_digits(text)
         found = mentions(text)
@@ -246,7 +255,7 @@ def _close(right: Number, said: Number, tolerance: Fraction) -> bool:
 def _read(found: re.Match[str]) -> Number | None:
     if len(found[0]) > _LONGEST:
         return BEYOND
-    digits = re.sub(r"[, ']", "", found["digits"])
+    digits = re.sub(r"[, ']", "", re.sub("^0,(?=[0-9])", "0.", found["digits"]))
     digits = digits.replace(".", "") if digits.count(".") > 1 else digits
     scale = (
         Fraction(_SCALES[(found["scale"] or found["letter"] or "k").lower()])

@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -45,7 +46,7 @@ _STRUCK = re.compile(r"~~.*?~~|<(s|del|strike)>.{0,300}?</\1>", re.DOTALL | re.I
 _BULLETS = re.compile(r"^[ \t]*[*•‣◦▪●][ \t]+", re.MULTILINE)
 _STARS = re.compile(r"(?<![\w)\s*])\*+|(?:(?<=\s)|^)\*+(?![*\s])|(?<=[^\s*])\*+(?![\w(*])")
 _UNDERLINES = re.compile(r"(?<!\w)_+(?=\S)|(?<=\S)_+(?!\w)")
-_HTML = re.compile(r"</?[a-z][a-z0-9]{0,9}(?:\s[^<>\n]{0,80})?/?>", re.IGNORECASE)
+_HTML = re.compile(r"</?(?:[a-z][a-z0-9]{1,9}|[bipqu])(?:\s[^<>\n]{0,80})?/?>", re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
 _LATEX_FENCE = re.compile(r"\\[()\[\]]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|<answer>", re.IGNORECASE)
@@ -100,11 +101,12 @@ _FILLER = (
     r"entirely|"
     r"necessarily|in fact|of|letters?|numbers?|option|choice|answer|word|labell?ed|called|considered|classified|say|"
     r"said|it|either|overly|so|that|simply|clearly|position|equal to|spelled|written|appears?|occurs?|"
-    r"contains?|have|has|includes?|used|there)\s+)*['\"(\[]*"
+    r"contains?|have|has|includes?|used|there|being|to|think|thinking|believe|consider|find|see|feel|call|would|this|"
+    r"seems?|sounds?|looks?|text|review|sentence)\s+)*['\"(\[]*"
 )
 _NEGATED = re.compile(
     rf"(?:\b(?:not|never|no longer|nor|neither|rather than|instead of|except|other than|unlike|cannot|isnt|"
-    rf"wasnt|without|"
+    rf"wasnt|without|lacks?|lacking|fails?|failed|doubt(?:ful)?|"
     rf"hardly|scarcely|barely|far from|anything but|nothing|no)|n't)\s+{_FILLER}$"
     r"|\bnon[- ]?$"
     r"|(?:不是|不|非|没有|沒有|没|未|无|無|ไม่ใช่|ไม่|ليس|ليست|غير|не|нет)\s*(?:很|太|那么|是|属于)?\s*['\"(\[]*$",
@@ -121,7 +123,7 @@ _JOINED = re.compile(
     r"['\")\]]*\s*(?:,?\s*(?:or|and|and/or|nor|versus|vs\.?|as well as|plus|but also)\b"
     r"(?:\s+(?:maybe|perhaps|possibly|probably|even|else|also|the|letter|letters|option|choice|a|an|both))*|"
     r"[/&|+*×÷])"
-    r"\s*['\"(\[]*",
+    r"\s*['\"(\[]*|[,:]",
     re.IGNORECASE,
 )
 _COMMA = re.compile(r"['\")\]]*\s*[,;]\s*['\"(\[]*")
@@ -305,7 +307,7 @@ def distinct(
         last: among bare mentions the last one counts, as in worked solutions; without it all of them do.
     """
     live = list(mentions)
-    live = [mention for mention in live[: _MOST // 4] + live[_MOST // 4 :][-_MOST:] if not negated(text, mention)]
+    live = _not_negated(text, live[: _MOST // 4] + live[_MOST // 4 :][-_MOST:])
     for rank in (*ranks, Rank()) if bare else ranks:
         picked = [place for place, mention in enumerate(live) if rank.holds(text, mention)]
         if last and rank == Rank():
@@ -318,12 +320,28 @@ def distinct(
     return []
 
 
+def _not_negated(text: str, mentions: Sequence[Mention[Answer]]) -> list[Mention[Answer]]:
+    """The mentions that are not negated; "not A or B" and "A and B are wrong" negate both."""
+    said_not = [negated(text, mention) for mention in mentions]
+    tied = [bool(_JOINED.fullmatch(text[left.end : right.start])) for left, right in pairwise(mentions)]
+    for place, joined in enumerate(tied):
+        said_not[place + 1] |= joined and said_not[place] and _is_denied_before(text, mentions[place])
+    for place in range(len(tied) - 1, -1, -1):
+        said_not[place] |= tied[place] and _is_denied_after(text, mentions[place + 1])
+    return [mention for mention, gone in zip(mentions, said_not, strict=True) if not gone]
+
+
 def negated(text: str, mention: Mention[Answer]) -> bool:
     """Whether a statement says that the answer is *not* this."""
-    return bool(
-        _NEGATED.search(text[max(0, mention.start - _AROUND) : mention.start])
-        or _DENIED.match(text[mention.end : mention.end + _AROUND])
-    )
+    return _is_denied_before(text, mention) or _is_denied_after(text, mention)
+
+
+def _is_denied_before(text: str, mention: Mention[Answer]) -> bool:
+    return bool(_NEGATED.search(text[max(0, mention.start - _AROUND) : mention.start]))
+
+
+def _is_denied_after(text: str, mention: Mention[Answer]) -> bool:
+    return bool(_DENIED.match(text[mention.end : mention.end + _AROUND]))
 
 
 def _box_announced(text: str) -> str:

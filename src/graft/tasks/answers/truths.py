@@ -12,7 +12,7 @@ _ECHO = re.compile(r"\b(?:yes\s*(?:or|/)\s*no|true\s*(?:or|/)\s*false)\b\s*[:?]\
 _WORD = re.compile(rf"\b({'|'.join((*_YES, *_NO))})\b")
 _NO_DETERMINER = re.compile(
     r"\s+(?!it\b|it's\b|there\b|the word\b|the letter\b|the\b|this\b|that\b|they\b|he\b|she\b|we\b|because\b|"
-    r"since\b|as\b|sir\b|"
+    r"since\b|as\b|sir\b|no\b|yes\b|"
     r"'?\w+'? (?:does|do|is|isn't|doesn't|has|contains|lacks|cannot|can't|was|did|didn't)\b)['\"]?\w"
 )
 _CLAUSE_START = re.compile(
@@ -29,6 +29,7 @@ _FINAL = re.compile(
     rf"=)\W*({'|'.join((*_YES, *_NO))})\b(?!\s*(?:or|and|/)\s*(?:yes|no|true|false)\b)"
 )
 ABSENT = re.compile(
+    r"\bnot (?:a|one) single\b|"
     r"\bno\s+(?:letters?\b|occurrences?\b|instances?\b|such\b|trace\b|sign\b|['\"]?[a-z]['\"]?(?:'?s)?(?!\w))"
     r"|(?:\bnot|n't|\bcannot|\bnever|\b(?:does|is|do|has)nt)\s+(?:(?:actually|even|really|ever|anywhere|at all|"
     r"an?|the|to|be|letter|['\"]?[a-z]['\"]?)\s+)*"
@@ -40,7 +41,16 @@ ABSENT = re.compile(
 )
 _PRESENT = re.compile(
     r"\b(?:contains?|appears?|occurs?|includes?|has (?:the letter|an?|one|two|three)\b|is in|is (?:one|"
-    r"part) of|is (?:present|found|there)|there is (?:the|an?|one)|can be found|is the \w+ letter)\b"
+    r"part) of|is (?:present|found|there)|there (?:is|are) (?:the|an?|one|two|three|\d+)\b|can be found|"
+    r"is the \w+ letter)\b"
+)
+_WHOLE = re.compile(
+    r"\W*(?:(?P<yes>(?:(?:yes|indeed|correct|absolutely|certainly|definitely|of course)\W+)?(?:it|"
+    r"there) (?:does|is|indeed does|does indeed)|"
+    r"indeed|correct|absolutely|certainly|definitely|of course)"
+    r"|(?:no\W+)?(?:it|there) (?:does not|doesn't|doesnt|is not|isn't|isnt)|(?:absolutely|certainly|definitely|"
+    r"of course|surely) not|"
+    r"not at all|incorrect)\W*"
 )
 _UNCLEAR = re.compile(
     r"\b(?:unclear|unknown|uncertain|depends|ambiguous|hard to (?:say|tell))\b|(?:not|n't|cannot) (?:sure|"
@@ -55,6 +65,8 @@ def parse_yes_no(reply: str) -> str | None:
 
 def _read(statement: str) -> list[str]:
     text = _ECHO.sub(" ", re.sub(r"[*_#~]", "", statement.lower())).strip()
+    if whole := _WHOLE.fullmatch(text):
+        return ["yes" if whole["yes"] else "no"]
     if announced := [_side(found[1]) for found in _FINAL.finditer(text)]:
         return list(dict.fromkeys(announced))
     if said := [(found, _side(found[1])) for found in _WORD.finditer(text) if _answers(text, found)]:

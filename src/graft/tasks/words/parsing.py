@@ -75,7 +75,7 @@ _PLACE_NAME = (
 _COUNT = r"\d+(?:st|nd|rd|th)?"
 _LIST = rf"{_COUNT}(?:\s*(?:,\s*and|,\s*&|,|and|&|or)\s*(?:the\s+)?{_COUNT})*"
 _PLACES = re.compile(
-    rf"\b(?:positions?|places?|index|indices|indexes|spots?|slots?|numbers?|steps?|nos?\.?)\s*(?::|#|are|"
+    rf"\b(?:positions?|places?|index|indices|indexes|spots?|slots?|letters? numbers?|steps?|nos?\.?)\s*(?::|#|are|"
     rf"is at)?\s*{_LIST}(?!\s*times)"
     rf"|\b(?:at|in the|as the)\s+(?:the\s+)?{_LIST}(?!\s*(?:times|letters?|occurrences?|places?\b|r's|%|\w'?s\b))"
     r"|\(\s*\d+(?:\s*,\s*\d+)+\s*\)|\[\s*\d+(?:\s*,\s*\d+)+\s*\]"
@@ -97,6 +97,8 @@ _COUNT_BEFORE = Rank(
         r"approximately|roughly|the letter '?[a-z]'?|equal to)\b)*\s*['\"(\[]*$"
     )
 )
+_IN_TOTAL = Rank(after=re.compile(r"['\")\]]*\s+(?:times )?(?:in total|altogether|in all)\b"))
+_SO = Rank(re.compile(r"\b(?:so|therefore|thus|hence)[,:]?\s+(?:it's |it is )?$"))
 _COUNT_AFTER = Rank(
     after=re.compile(
         r"['\")\]]*\s+(?:times?|letters?|occurrences?|instances?|in total|altogether|'?[a-z]'?(?:'?s)?(?!\w))"
@@ -112,11 +114,11 @@ _OPENING = re.compile(
     r"^(?:(?:sure|ok(?:ay)?|yes|certainly|of course|alright|great|absolutely|understood|here (?:you go|it is|"
     r"you are)|no problem|hello|hi|done)\b[\s!,.:-]+)+"
 )
-_IN_WORD = re.compile(r"(?<![\w'-])([a-z]{2,})(?![\w'-])")
+_IN_WORD = re.compile(r"(?<![\w-])(?<!\w')([a-z]{2,})(?![\w-])(?!'\w)")
 _NO_WORDS = frozenset(
     {
-        "either", "both", "neither", "maybe", "perhaps", "probably", "or", "and", "not", "but", "is", "it", "the",
-        "an", "of", "to", "in", "unknown", "unclear", "correct", "incorrect", "wrong", "right", "spelled", "spelt",
+        "nothing", "else", "either", "both", "neither", "maybe", "perhaps", "probably", "or", "and", "not", "but", "is", "it",
+        "the", "an", "of", "to", "in", "unknown", "unclear", "correct", "incorrect", "wrong", "right", "spelled", "spelt",
         "misspelled", "unsure", "sorry", "unable", "impossible", "hard", "sure", "okay", "ok", "yes", "no", "hello",
         "hi", "done", "thanks", "great", "understood", "here", "word", "letters",
     }
@@ -193,6 +195,7 @@ def _read_letter(statement: str, ranks: Sequence[Rank]) -> list[str]:
         text = article.sub(" … ", text)
     text = re.sub(r"['\"]([a-z])['\"]\s*[,-]\s*(?=['\"][a-z]['\"])", r"\1, ", text)
     if len(_NUMBERED.findall(text)) > 1:
+        text = re.sub(r"\b[a-z]\s*\(\d{1,2}\)", " … ", text)
         text = re.sub(rf"(?:{_NUMBERED.pattern})['\"]?[a-z]\b['\"]?", " … ", text)
     for run in reversed(_spelled_runs(text)):
         if len(run.value) > 2:
@@ -219,7 +222,9 @@ def _read_count(statement: str, ignore_length: bool, letter: str) -> list[str]:
     ]
     if not found and ABSENT.search(text):
         return ["0"]
-    return distinct(text, counts, (FINAL, ANSWERED, *_letter_ranks(letter), CONCLUDED, _COUNT_BEFORE, _COUNT_AFTER))
+    return distinct(
+        text, counts, (FINAL, ANSWERED, _IN_TOTAL, _SO, *_letter_ranks(letter), CONCLUDED, _COUNT_BEFORE, _COUNT_AFTER)
+    )
 
 
 def _read_word(statement: str) -> list[str]:
@@ -239,11 +244,12 @@ def _place_ranks(ordinals: Sequence[str]) -> list[Rank]:
         return []
     place = "|".join(re.escape(name) for name in ordinals)
     before = rf"\b(?:{place})\b(?:(?!\b{_PLACE_NAME}\b)[^.,;\n])*?{_IS.before.pattern if _IS.before else ''}"
+    next_to = rf"\b(?:{place})(?:\s+(?:letter|one|place))?\s*[,:-]?\s*['\"(\[]*$"
     after = (
-        rf"['\")\]]*\s*(?:(?:is|was|comes|appears|stands|sits|=)\s+(?:clearly )?(?:at |in |as )?(?:the |"
+        rf"['\")\]]*\s*(?:(?:(?:is|was|comes|appears|stands|sits|=)\s+)?(?:clearly )?(?:at |in |as )?(?:the |"
         rf"its )?(?:{place})\b|\((?:the )?(?:{place})\b)"
     )
-    return [Rank(re.compile(before)), Rank(after=re.compile(after))]
+    return [Rank(re.compile(before)), Rank(after=re.compile(after)), Rank(re.compile(next_to))]
 
 
 def _letter_ranks(letter: str) -> list[Rank]:
