@@ -117,10 +117,11 @@ _OPENING = re.compile(
 _IN_WORD = re.compile(r"(?<![\w-])(?<!\w')([a-z]{2,})(?![\w-])(?!'\w)")
 _NO_WORDS = frozenset(
     {
-        "nothing", "else", "either", "both", "neither", "maybe", "perhaps", "probably", "or", "and", "not", "but", "is", "it",
-        "the", "an", "of", "to", "in", "unknown", "unclear", "correct", "incorrect", "wrong", "right", "spelled", "spelt",
-        "misspelled", "unsure", "sorry", "unable", "impossible", "hard", "sure", "okay", "ok", "yes", "no", "hello",
-        "hi", "done", "thanks", "great", "understood", "here", "word", "letters",
+        "nothing", "else", "either", "both", "neither", "maybe", "perhaps", "probably", "or", "and", "not",
+        "but", "is", "it", "the", "an", "of", "to", "in", "unknown", "unclear", "correct", "incorrect", "wrong",
+        "right", "spelled", "spelt", "misspelled", "unsure", "sorry", "unable", "impossible", "hard", "sure",
+        "okay", "ok", "yes", "no", "hello", "hi", "done", "thanks", "great", "understood", "here", "word",
+        "letters",
     }
 )  # fmt: skip
 """Words that are no answer unless they are the whole reply."""
