@@ -10,7 +10,7 @@ import pytest
 from tests.data.chat_families import TEMPLATES, family, t5
 from transformers import PreTrainedTokenizerBase
 
-from graft.data.borders import added_ids, borders_of, without_end
+from graft.data.borders import added_ids, borders_of
 from graft.data.chat import NO_THINKING, ChatPolicy, with_date
 from graft.data.survey import show, survey
 from graft.data.tokens import encode, prompt_ids
@@ -70,7 +70,7 @@ def test_an_answer_that_brings_its_end_gets_no_second_one(name: str) -> None:
         token = str(tokenizer.convert_ids_to_tokens(index))
         for tail in (token, f"{token}\n"):
             assert trained(tokenizer, replace(ASK, gold=f"blue{tail}")) == trained(tokenizer)
-    assert without_end(tokenizer, "blue") == "blue"
+    assert borders_of(tokenizer).without_end("blue") == "blue"
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))

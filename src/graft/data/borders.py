@@ -30,6 +30,7 @@ class Borders:
         end: what is trained after an answer, the token that stops it last.
         text_end: what is trained after a plain text; ``None`` where the tokenizer has no end of text.
         stops: every token that is known to end an answer.
+        marks: their texts.
     """
 
     start: tuple[int, ...]
@@ -39,6 +40,14 @@ class Borders:
     end: tuple[int, ...]
     text_end: int | None
     stops: tuple[int, ...]
+    marks: tuple[str, ...]
+
+    def without_end(self, answer: str) -> str:
+        """An answer without the end of turn that it may bring along, so that it does not get a second one."""
+        bare = answer.rstrip()
+        if not bare.endswith(self.marks):
+            return answer
+        return next(bare.removesuffix(mark) for mark in self.marks if bare.endswith(mark))
 
 
 def borders_of(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THINKING) -> Borders:
@@ -63,7 +72,9 @@ def _borders(tokenizer: PreTrainedTokenizerBase, template: str, eos: str, policy
             "an answer, so no answer could ever end; set eos_token in its tokenizer_config.json"
         )
     before = before_answer(tokenizer, policy) if tokenizer.chat_template is not None else ""
-    return Borders(start, finish, before, last or between, end, text_end, tuple(dict.fromkeys((end[-1], *known))))
+    stops = tuple(dict.fromkeys((end[-1], *known)))
+    marks = tuple(str(mark) for mark in tokenizer.convert_ids_to_tokens(list(stops)))
+    return Borders(start, finish, before, last or between, end, text_end, stops, marks)
 
 
 @lru_cache(maxsize=16)
@@ -75,15 +86,6 @@ def added_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tupl
     if place is None:
         return (), ()
     return tuple(full[:place]), tuple(full[place + len(bare) :])
-
-
-def without_end(tokenizer: PreTrainedTokenizerBase, answer: str, policy: ChatPolicy = NO_THINKING) -> str:
-    """An answer without the end of turn that it may bring along, so that it does not get a second one."""
-    for index in borders_of(tokenizer, policy).stops:
-        token = str(tokenizer.convert_ids_to_tokens(index))
-        if answer.rstrip().endswith(token):
-            return answer.rstrip().removesuffix(token)
-    return answer
 
 
 def _end(tokenizer: PreTrainedTokenizerBase, after: str, known: tuple[int, ...] | None) -> tuple[int, ...]:

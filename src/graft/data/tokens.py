@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from graft.data.borders import Borders, borders_of, without_end
+from graft.data.borders import Borders, borders_of
 from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, marked_chat, with_reasoning
 from graft.data.controls import MARK, encode_marked, mark, marked_pieces, spelled_tokens, unknown_token, unmarked
 from graft.errors import DataError, ThinkingPolicyError
@@ -123,7 +123,7 @@ def token_ids(
     with ThreadPoolExecutor(WORKERS) as pool:  # the tokenizer works outside the interpreter's lock
         ahead: deque[tuple[list[Example], list[tuple[str, str]], Future[tuple[Any, Any]]]] = deque()
         for chunk in _chunks(examples):
-            texts = [_texts(renderer, example, think) for example in chunk]
+            texts = [_texts(renderer, borders, example, think) for example in chunk]
             ahead.append((chunk, texts, pool.submit(both, tokenizer, texts, joint)))
             if len(ahead) > WORKERS:
                 yield from _ended(tokenizer, *ahead.popleft(), borders, policy)
@@ -254,13 +254,13 @@ def _framed(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], borders: 
     return ids + finish if policy.apart and ids[len(ids) - len(finish) :] != finish else ids
 
 
-def ended_once(tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING) -> Example:
+def ended_once(borders: Borders, example: Example) -> Example:
     """The example without the ends of turn that its answers may bring along: each is given one."""
     if example.prompt is None:
         return example
-    gold, *options = (without_end(tokenizer, answer, policy) for answer in (example.gold, *example.options))
+    gold, *options = (borders.without_end(answer) for answer in (example.gold, *example.options))
     history = tuple(
-        replace(turn, content=without_end(tokenizer, turn.content, policy)) if turn.role == "assistant" else turn
+        replace(turn, content=borders.without_end(turn.content)) if turn.role == "assistant" else turn
         for turn in example.history
     )
     if (gold, tuple(options), history) == (example.gold, example.options, example.history):
@@ -300,7 +300,7 @@ def example_pieces(
         ThinkingPolicyError: it carries reasoning, but the policy is ``off``.
     """
     ((_, ids, cut),) = token_ids(tokenizer, [example], policy=policy)
-    prompt, answer = _texts(PromptRenderer(tokenizer, policy), example, None)
+    prompt, answer = _texts(PromptRenderer(tokenizer, policy), borders_of(tokenizer, policy), example, None)
     parts = [prompt, answer] if policy.apart else [prompt + answer]
     pieces: list[Piece] = []
     for index, part in enumerate(parts):
@@ -345,10 +345,10 @@ def spelled_controls(tokenizer: PreTrainedTokenizerBase, example: Example) -> tu
     return spelled_tokens(tokenizer, "\n".join(mark(tokenizer, content, role) for role, content in turns))
 
 
-def _texts(renderer: PromptRenderer, example: Example, think: bool | None) -> tuple[str, str]:
+def _texts(renderer: PromptRenderer, borders: Borders, example: Example, think: bool | None) -> tuple[str, str]:
     """Prompt and completion of an example as marked text; the end of the turn is not part of it."""
     tokenizer = renderer.tokenizer
-    example = ended_once(tokenizer, example, renderer.policy)
+    example = ended_once(borders, example)
     if not example.gold:
         raise DataError(f"example {example.id} has an empty answer, so nothing of it would be trained")
     gold = mark(tokenizer, example.gold, "text" if example.prompt is None else "assistant")
@@ -362,7 +362,7 @@ def _texts(renderer: PromptRenderer, example: Example, think: bool | None) -> tu
     prompt = _rendered(renderer, example, think=bool(think or reasoning))
     if reasoning:
         return prompt, with_reasoning(prompt, mark(tokenizer, reasoning, "assistant"), gold)
-    return prompt, gold if think else borders_of(tokenizer, renderer.policy).before + gold
+    return prompt, gold if think else borders.before + gold
 
 
 def _rendered(renderer: PromptRenderer, example: Example, *, think: bool) -> str:

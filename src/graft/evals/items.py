@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from graft.data.borders import borders_of
 from graft.data.chat import NO_THINKING, ChatPolicy, render_chat, with_system
 from graft.data.tokens import encode, ended_once, example_turns, word_pieces
 from graft.tasks.base import Task
@@ -60,7 +61,8 @@ def prepare_items(
     """
     if tokenizer is None:
         return Items(task, split, tuple(examples), (), (), policy, think)
-    examples = [ended_once(tokenizer, example, policy) for example in examples]
+    borders = borders_of(tokenizer, policy)
+    examples = [ended_once(borders, example) for example in examples]
     encoded = encode(tokenizer, examples, max_length=max_length, policy=policy, think=think)
     kept = tuple(examples[index] for index in encoded.kept)
     pieces = tuple(word_pieces(tokenizer, kept, policy, think=think))
