@@ -85,6 +85,17 @@ def test_items_called_right_are_checked_by_a_sample_that_stands_for_all_of_them(
     assert math.isnan(disagreement([record | {"exact_from": "strict reply"} for record in wrong]))
 
 
+def test_a_record_holds_all_that_its_reply_is_judged_again_by(items: Items, tokenizer: PreTrainedTokenizerBase) -> None:
+    for record in score_items(toy(tokenizer), items, FOUR):
+        assert record["scorer"] == items.task.scorer
+        example = Example(
+            record["id"], record["task"], record["prompt"], record["gold"], record["word"], strata=record["strata"],
+            options=tuple(record.get("options", ())),
+        )  # fmt: skip
+        again = items.task.verdict(example, record["reply"])
+        assert (again.lenient, again.parsed, again.answer) == (record["lenient"], record["parsed"], record["answer"])
+
+
 def test_drawn_replies_are_not_compared_with_the_greedy_one(items: Items, tokenizer: PreTrainedTokenizerBase) -> None:
     records = score_items(toy(tokenizer), items, Sampling(temperature=2.0, max_new_tokens=4))
     assert math.isnan(disagreement(records)) and math.isnan(summarise(records)["agreement"])

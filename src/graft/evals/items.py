@@ -76,7 +76,7 @@ def item_prompt(items: Items, index: int) -> Prompt:
 
 
 def item_fields(tokenizer: PreTrainedTokenizerBase | None, items: Items, index: int) -> dict[str, Any]:
-    """The part of a record that does not depend on the reply.
+    """The part of a record that does not depend on the reply: all that a scorer reads, and which scorer it was.
 
     Without a tokenizer, behind a server, nobody knows which tokens the model reads, so they are ``None``.
     """
@@ -96,6 +96,8 @@ def item_fields(tokenizer: PreTrainedTokenizerBase | None, items: Items, index: 
         "prompt": example.prompt,
         "rendered": rendered,
         "gold": example.gold,
+        **({"options": list(example.options)} if example.options else {}),
+        "scorer": items.task.scorer,
         "prompt_ids": prompt_ids,
         "gold_ids": gold_ids,
         "strata": {**example.strata, **cut},
