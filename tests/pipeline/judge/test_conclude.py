@@ -153,6 +153,21 @@ def test_a_run_that_lacks_a_seed_is_judged_and_says_so(store: Callable[..., RunD
     assert json.loads(run.verdict.read_text())["notes"] == ["Not scored, and left out of everything: format-seed1."]
 
 
+def test_a_trivial_spelling_counts_its_letters_where_the_outcome_does(store: Callable[..., RunDirectory]) -> None:
+    run, recipe, records = word_run(store)
+    said = {"answer": "e", "right": False, "constrained": 0.15, "details": {}}
+    known = [{"id": row["id"], "baselines": {"usual": said}} for row in records[Branch("base")]["spelling"]]
+    write_samples(baselines_path(run, "spelling"), known)
+    for outcome, expected in (("lenient", 0.0), ("constrained", 0.15)):
+        write_json(run.path / "forecast.json", {"tasks": {"spelling": {"metric": "strict", "outcome": outcome}}})
+        for row in (row for by_task in records.values() for rows in by_task.values() for row in rows):
+            row["constrained"] = float(row["right"])
+        [check] = write_verdict(run, recipe, records).learned
+        rival = next(contrast for contrast in check.required if contrast.before == "usual")
+        trained = next(arm for arm in check.arms if arm.arm == "trained").accuracy.estimate
+        assert trained - rival.change.estimate == pytest.approx(expected)
+
+
 def test_gains_are_linked_over_shared_words_and_seeds(store: Callable[..., RunDirectory]) -> None:
     run, recipe, records = word_run(store)
     write_verdict(run, recipe, records)

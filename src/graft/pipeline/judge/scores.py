@@ -74,8 +74,10 @@ def _rivals(run: RunDirectory, task: str, metric: str, order: Sequence[Record]) 
     if not order or any(record["id"] not in known for record in order):
         return {}
     said = [(record, known[record["id"]]) for record in order]
+    by_likelihood = task_facts(run).get(task, {}).get("outcome") == "constrained"  # a spelling may be right in part
+    field = "constrained" if by_likelihood else "right"
     return {
-        rule: metric_shares(metric, [_as_record(record, answers[rule]) for record, answers in said])
+        rule: metric_shares(metric, [_as_record(record, answers[rule]) for record, answers in said], field)
         for rule in said[0][1]
     }
 
