@@ -140,7 +140,7 @@ def test_a_model_alone_can_be_scored(tmp_path: Path, small_recipe: Build, toy_fo
         ),
         ({"data__corpus": ["nowhere.txt"]}, "data.corpus names nowhere.txt, but there is no such file"),
         ({"words__source": "nowhere.txt"}, "words.source is 'nowhere.txt', but there is no such file"),
-        ({"words__train": 99_999}, "12500 train words, but 99999 are wanted"),
+        ({"words__train": 99_999}, "[0-9]+ train words, but 99999 are wanted"),
         ({"eval__tasks": ["spelling"], "study__arms": ["direct"]}, "every task of eval.tasks is trained"),
     ],
 )

@@ -32,6 +32,7 @@ from graft.pipeline.score.sampling_grid import Point, grid_points, score_grid
 from graft.pipeline.score.separation import measure_branch, separates
 from graft.pipeline.train.branch import train_branch
 from graft.pipeline.train.crew import leading
+from graft.pipeline.train.rehearsal import rehearse_branch
 from graft.pipeline.train.weights import load_branch
 from graft.report.html import write_report
 from graft.report.sampling import grid_texts
@@ -134,12 +135,22 @@ def _stages(
     with directory.hold(), open_log(directory.log):
         if looked is not None:
             write_preparation(directory, resolved, lab, looked, progress)
+            if train and score:
+                _rehearse(lab, progress)
         with MetricsLog(directory.metrics, directory.tensorboard) as metrics:
             for branch in branches(recipe):
                 _do_branch(directory, lab, branch, metrics, progress, train=train, score=score)
         if grid:
             score_grid(directory, lab, grid, partial(load_branch, directory, recipe), progress)
         return _conclude(directory, recipe, progress) if score else _trained(directory, recipe)
+
+
+def _rehearse(lab: Lab, progress: Progress) -> None:
+    """Try the first training, where something else would be scored before it."""
+    found = branches(lab.recipe)
+    first = next((branch for branch in found if branch.seed is not None), None)
+    if first is not None and found[0] is not first:
+        rehearse_branch(lab, first, progress)
 
 
 def _do_branch(

@@ -11,13 +11,13 @@ import pytest
 
 from graft.config.loading import Resolved
 from graft.config.training import TrainSection
-from graft.errors import DataError
+from graft.errors import DataError, TrainError
 from graft.pipeline.branches import Branch
 from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.plan import make_plan, warmup_steps
 from graft.pipeline.prepare.preflight import preflight
 from graft.pipeline.progress import SilentProgress
-from graft.pipeline.run import train
+from graft.pipeline.run import run, train
 from graft.pipeline.train.rows import training_rows
 
 Build = Callable[..., Resolved]
@@ -111,3 +111,32 @@ def test_a_warm_up_that_is_cut_short_is_told_and_the_peak_is_reached(tmp_path: P
     run = train(resolved, progress=SilentProgress()).run
     rates = [json.loads(line).get("learning_rate", 0.0) for line in run.metrics.read_text().splitlines()]
     assert max(rates) == pytest.approx(resolved.recipe.train.learning_rate)
+
+
+def test_a_training_that_would_fail_is_stopped_before_the_base_is_scored(
+    tmp_path: Path, small_recipe: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graft.train import engine
+
+    def broken(*args: object) -> None:
+        raise TrainError("this layout cannot be trained")
+
+    monkeypatch.setattr(engine, "choose_layout", broken)
+    resolved = recipe_of(small_recipe, tmp_path, study__arms=["base", "trained"])
+    with pytest.raises(TrainError, match="this layout cannot be trained"):
+        run(resolved, progress=SilentProgress())
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert not (folder / "stages" / "score-base.done").exists()
+
+
+def test_trying_a_training_changes_nothing_of_it(
+    tmp_path: Path, small_recipe: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graft.pipeline import run as stages
+
+    losses = []
+    for _ in ("tried", "untried"):
+        outcome = run(recipe_of(small_recipe, tmp_path, study__arms=["base", "trained"]), progress=SilentProgress())
+        losses.append(outcome.run.outputs("train-trained-seed0")["final_loss"])
+        monkeypatch.setattr(stages, "_rehearse", lambda *args: None)
+    assert losses[0] == losses[1]
