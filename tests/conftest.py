@@ -75,6 +75,7 @@ def small_recipe(toy_folder: Path) -> Callable[..., Resolved]:
             "eval.items": 60,
             "eval.seen_items": 20,
             "sampling.max_new_tokens": 6,
+            "study.arms": ["base", "trained", "format"],
             "study.resamples": 1000,
             "study.seeds": [0],
             "runs": str(runs),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from graft.config.keys import value_at
 from graft.config.loading import load_recipe
@@ -281,3 +282,24 @@ def test_a_relative_path_is_kept_as_it_is_written() -> None:
     resolved = load_recipe(path).recipe
     assert resolved.data.corpus == (Path("books/a.txt"),)
     assert resolved.words.source == "../words.txt"
+
+
+def test_an_entry_of_the_scored_tasks_may_say_its_role() -> None:
+    tasks = ["spelling", {"task": "position", "role": "target"}, {"task": "glue/sst2", "role": "collateral"}]
+    recipe = Recipe.model_validate({"eval": {"tasks": tasks}})
+    assert recipe.eval.tasks == ("spelling", "position", "glue/sst2")
+    assert recipe.eval.roles == {"position": "target", "glue/sst2": "collateral"}
+    assert Recipe.model_validate(recipe.model_dump()).eval == recipe.eval
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"tasks": [{"name": "position"}]}, "an entry is a name or"),
+        ({"tasks": ["position"], "roles": {"count": "target"}}, "roles names count, which tasks does not"),
+        ({"tasks": [{"task": "position", "role": "aim"}]}, "'target' or 'collateral'"),
+    ],
+)
+def test_roles_that_mean_nothing_are_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate({"eval": section})

@@ -70,8 +70,8 @@ def test_no_held_out_word_is_trained(finished: Outcome) -> None:
 
 def test_all_arms_are_scored_on_the_same_items(finished: Outcome) -> None:
     recipe = load_recipe(finished.run.recipe).recipe
-    scores = task_scores(finished.run, read_records(finished.run, recipe), "position", "strict")
-    assert set(scores.arms) == {"trained", "format", "shuffled", "direct", "prompted"}
+    scores = task_scores(finished.run, read_records(finished.run, recipe), "position", "strict", "constrained")
+    assert set(scores.arms) == {"trained", "format", "shuffled", "direct"}
     assert scores.base is not None and scores.base.shape == (60,)
     assert all(rows.shape == (1, 60) for rows in scores.arms.values())
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from graft.errors import DataError
-from graft.tasks.controls import shuffled, spell_first
+from graft.tasks.controls import formed, shuffled, spell_first
 from graft.tasks.count import CountTask
 from graft.tasks.spelling import SpellingTask
 from graft.tasks.words.pool import Word, WordSets
@@ -91,3 +91,45 @@ def test_free_answers_are_exchanged_and_plain_text_is_refused() -> None:
     assert all(after.gold != before.gold for before, after in zip(rows, shuffled(rows, seed=0), strict=True))
     with pytest.raises(DataError, match="prose/1 is plain text"):
         shuffled([Example("prose/1", "prose", None, "Once upon a time")], seed=0)
+
+
+def test_the_format_control_has_random_letters_in_exactly_the_trained_form() -> None:
+    places = {"spelling": SpellingTask(SETS).letter_places}
+    changed = formed(EXAMPLES, seed=1, letter_places=places)
+    for before, after in zip(EXAMPLES, changed, strict=True):
+        assert replace(after, gold=before.gold) == before
+        assert [c for c in after.gold if not c.isalpha()] == [c for c in before.gold if not c.isalpha()]
+        assert len(after.gold) == len(before.gold)
+    right = sum(
+        a == b
+        for before, after in zip(EXAMPLES, changed, strict=True)
+        for a, b in zip(_letters(before), _letters(after), strict=True)
+    )
+    letters = Counter(letter for example in EXAMPLES for letter in _letters(example))
+    by_chance = sum((count / letters.total()) ** 2 for count in letters.values())
+    assert right / letters.total() == pytest.approx(by_chance, abs=0.01)
+    assert changed == formed(EXAMPLES, seed=1, letter_places=places) != formed(EXAMPLES, seed=2, letter_places=places)
+
+
+def test_the_format_control_keeps_the_frequencies_of_labels_and_numbers() -> None:
+    task = CountTask(SETS)
+    examples = list(task.examples("train", limit=3000, seed=0))
+    changed = formed(examples, seed=0, letter_places={"count": task.letter_places})
+    golds, drawn = (Counter(example.gold for example in rows) for rows in (examples, changed))
+    assert set(drawn) <= set(golds)
+    for answer, count in golds.items():
+        assert drawn[answer] / 3000 == pytest.approx(count / 3000, abs=0.03)
+
+
+def test_options_of_a_row_of_its_own_are_answered_by_one_of_them() -> None:
+    rows = [
+        Example(f"choice/{n}", "choice", f"Which {n}?", f"{n} b", options=(f"{n} a", f"{n} b", f"{n} c"))
+        for n in range(20)
+    ]
+    for before, after in zip(rows, formed(rows, seed=0, letter_places={"choice": lambda example: ()}), strict=True):
+        assert after.gold in before.options
+
+
+def test_plain_text_stays_in_the_format_control() -> None:
+    text = [Example("prose/1", "prose", None, "Once upon a time.")]
+    assert formed(text, seed=0, letter_places={"prose": lambda example: ()}) == text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from graft.config.data import DataSection, StyleSection, WordsSection, one_source
 from graft.config.section import NonNegative, Positive, Section, Share
@@ -97,11 +97,45 @@ class ModelSection(Section):
         return self
 
 
+Role = Literal["target", "collateral"]
+
+
 class EvalSection(Section):
     """What is scored, before and after."""
 
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)] = ("spelling", "position", "count")
-    """Tasks scored on held-out items; when unset, the trained ones, and with spelling also position and count."""
+    tasks: Annotated[
+        tuple[str, ...],
+        Field(min_length=1),
+        BeforeValidator(lambda tasks: tasks, json_schema_input_type=list[str | dict[str, str]]),
+    ] = ("spelling", "position", "count")
+    """Tasks scored on held-out items; when unset, the trained ones, and with spelling also position and count. An entry
+    may say its role too: `{task: glue/sst2, role: collateral}`."""
+
+    roles: dict[str, Role] = Field(default_factory=dict)
+    """What a task that is scored and not trained is for: transfer to a `target` may be claimed, of a `collateral` task
+    only harm is reported. When unset, targets are word tasks beside a trained word task, and tasks of the same
+    collection (`glue/…`) as a trained one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_of_entries(cls, values: Any) -> Any:
+        listed = values.get("tasks") if isinstance(values, dict) else None
+        if not isinstance(listed, list | tuple) or not any(isinstance(entry, dict) for entry in listed):
+            return values
+        roles = dict(values.get("roles") or {})
+        for entry in listed:
+            if isinstance(entry, dict):
+                if not {"task"} <= entry.keys() <= {"task", "role"}:
+                    raise ValueError(f"tasks: an entry is a name or {{task: name, role: collateral}}, but got {entry}")
+                roles |= {entry["task"]: entry["role"]} if "role" in entry else {}
+        names = [entry["task"] if isinstance(entry, dict) else entry for entry in listed]
+        return {**values, "tasks": names, "roles": roles}
+
+    @model_validator(mode="after")
+    def _roles_of_scored_tasks(self) -> EvalSection:
+        if unknown := [task for task in self.roles if task not in self.tasks]:
+            raise ValueError(f"roles names {', '.join(unknown)}, which tasks does not; score it or drop its role")
+        return self
 
     items: Positive = 2000
     """Items per task."""
@@ -182,24 +216,35 @@ class RemoteSection(Section):
     """Requests under way at once."""
 
 
-Arm = Literal["base", "trained", "format", "shuffled", "swapped", "direct", "prompted"]
+Arm = Literal["base", "trained", "format", "self", "shuffled", "swapped", "direct", "prompted"]
 
 
-CLAIMING: tuple[Arm, ...] = ("base", "trained", "format")
-"""The arms without which no transfer can be claimed."""
+CONTROLS: tuple[Arm, ...] = ("format", "self")
+"""The trained controls on which a claim of transfer may rest."""
 
 
 class StudySection(Section):
     """The experiment around the training: arms, seeds and the decision rule."""
 
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = CLAIMING
-    """`base` untouched; `trained` on `data.train`; `format` the same prompts, answered by the base itself; `shuffled`
-    another word's letters or another row's answer; `swapped` with the first and last control token
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("base", "trained", *CONTROLS)
+    """`base` untouched; `trained` on `data.train`; `format` the same prompts, answered at random in
+    the trained form; `self` the same prompts, answered by the base itself; `shuffled` another word's letters or another
+    row's answer; `swapped` with the first and last control token
     exchanged; `direct` on each target task itself (the ceiling); `prompted` base told to spell first."""
 
     seeds: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
     """Training seeds of every trained arm; fewer than 5 are labelled exploratory, and one gives no verdict. Studies
-    without all of base, trained and format, which claim nothing, have one seed unless told otherwise."""
+    without base, trained and a control, which claim nothing, have one seed unless told otherwise."""
+
+    outcome: Literal["auto", "constrained", "lenient", "strict"] = "auto"
+    """The score that the verdict is about: `constrained` is the likeliest answer of a closed set, where form cannot
+    help; `lenient` the answer found in the reply, `strict` the bare answer. `auto` is constrained where the answers of
+    a task are closed, else lenient. It is fixed and shown before training."""
+
+    control: Literal["auto", "format", "self"] = "auto"
+    """The control that a claim must beat beside the base; `auto` is every one of `format` and `self` among the arms.
+    Each alone can be too weak: random answers may wreck a small model, which anything beats, and a model's own replies
+    do not teach the form."""
 
     margin: Annotated[float, Field(gt=0.0, le=50.0)] = 2.0
     """Smallest change that matters, in percentage points: the margin of the equivalence test."""
@@ -209,6 +254,16 @@ class StudySection(Section):
 
     resamples: Annotated[int, Field(ge=1000)] = 10_000
     """Bootstrap resamples."""
+
+    @property
+    def controls(self) -> tuple[Arm, ...]:
+        """The trained controls that a claim must beat."""
+        return tuple(arm for arm in CONTROLS if arm in self.arms) if self.control == "auto" else (self.control,)
+
+    @property
+    def claims(self) -> bool:
+        """Whether it has the arms without which no transfer can be claimed."""
+        return bool(self.controls) and {"base", "trained", *self.controls} <= set(self.arms)
 
     @model_validator(mode="after")
     def _no_repeats(self) -> StudySection:
@@ -293,8 +348,9 @@ class Recipe(Section):
         if not isinstance(study, dict):
             return values
         arms = {} if values.get("mode") != "pretrain" or "arms" in study else {"arms": ("base", "trained")}
-        named = arms.get("arms", study.get("arms", CLAIMING))
-        claims = not isinstance(named, list | tuple) or set(CLAIMING) <= {str(arm) for arm in named}
+        named = arms.get("arms", study.get("arms"))
+        known = {str(arm) for arm in named} if isinstance(named, list | tuple) else {"base", "trained", *CONTROLS}
+        claims = {"base", "trained"} <= known and bool(known & set(CONTROLS))
         seeds = {} if claims or "seeds" in study else {"seeds": (0,)}
         return {**values, "study": {**study, **arms, **seeds}} if arms or seeds else values
 

@@ -27,9 +27,6 @@ STRICT_REPLY = "strict reply"
 CHECKED = 100
 """Items of a task that one pass calls right and that are generated nevertheless, to see whether that is so."""
 
-JUDGED_BY_SCORER = ("answer", "code")
-"""Kinds of tasks with many ways to write the right answer: ``right`` is the scorer's verdict, elsewhere ``exact``."""
-
 
 def score_items(
     backend: Backend, items: Items, sampling: Sampling, *, on_batch: Callable[[int], None] = no_progress
@@ -121,7 +118,7 @@ def _record(
         "strict": strict,
         "lenient": score.lenient,
         **({"undefined": score.undefined} if score.undefined else {}),
-        "right": score.lenient if items.task.card.kind in JUDGED_BY_SCORER else strict if exact is None else exact,
+        "right": score.lenient,
         "parsed": score.parsed,
         "answer": score.answer,
         "details": dict(score.details),

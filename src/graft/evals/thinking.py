@@ -16,7 +16,7 @@ from graft.data.chat import opens_thinking
 from graft.data.thinking import split_thinking
 from graft.errors import ThinkingPolicyError
 from graft.evals.items import Items, item_fields, item_prompt
-from graft.evals.scoring import JUDGED_BY_SCORER, summarise
+from graft.evals.scoring import summarise
 from graft.models.backends.base import Backend, no_progress
 from graft.types import Completion, Example, Sampling
 
@@ -87,7 +87,7 @@ def _record(
         **{key: shown[key] for key in kept},
         "exact": most["strict"],
         "exact_from": MOST_REPLIES,
-        "right": most["lenient" if items.task.card.kind in JUDGED_BY_SCORER else "strict"],
+        "right": most["lenient"],
         "generated": True,
         **({"undefined": undefined[0]} if undefined else {}),
         **most,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from graft.config.data import TrainSource
 from graft.config.schema import Arm, Recipe
+from graft.tasks import is_word_task
 
 UNTRAINED: tuple[Arm, ...] = ("base", "prompted")
 """Arms that score the model as it came."""
@@ -55,8 +56,28 @@ def trained_tasks(recipe: Recipe) -> tuple[str, ...]:
 
 
 def target_tasks(recipe: Recipe) -> tuple[str, ...]:
-    """The scored tasks that are never trained: where transfer may show."""
+    """The scored tasks to which transfer may be claimed: never trained, and declared or akin to a trained one."""
+    return tuple(task for task in _untrained_tasks(recipe) if _is_target(recipe, task))
+
+
+def collateral_tasks(recipe: Recipe) -> tuple[str, ...]:
+    """The other scored tasks that are never trained: of them only harm is reported."""
+    return tuple(task for task in _untrained_tasks(recipe) if not _is_target(recipe, task))
+
+
+def _untrained_tasks(recipe: Recipe) -> tuple[str, ...]:
     return tuple(task for task in recipe.eval.tasks if task not in trained_tasks(recipe))
+
+
+def _is_target(recipe: Recipe, task: str) -> bool:
+    if task in recipe.eval.roles:
+        return recipe.eval.roles[task] == "target"
+    return any(_family(task) == _family(trained) for trained in trained_tasks(recipe))
+
+
+def _family(task: str) -> str:
+    """Word tasks are one, and so are the tasks of a collection, such as ``glue/…``."""
+    return "words" if is_word_task(task) else task.partition("/")[0]
 
 
 def branch_sources(recipe: Recipe, branch: Branch) -> tuple[TrainSource, ...]:

@@ -18,6 +18,7 @@ from graft.pipeline.judge.conclude import read_records, write_results, write_ver
 from graft.pipeline.judge.corpora import corpus_sentences
 from graft.pipeline.judge.separation import separation_table, write_separation
 from graft.pipeline.judge.summary import headline_metrics, plain_headline
+from graft.pipeline.judge.tokens import tokens_sentence
 from graft.pipeline.outcome import Outcome, Table, now
 from graft.pipeline.prepare.boundary import prove_decoding, run_date
 from graft.pipeline.prepare.lab import Lab, prepare
@@ -193,6 +194,7 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
     notes = tuple(target.headline for target in verdict.study.targets) if verdict.study else ()
     told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
     notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if results["rows"] else ()))
+    notes += tuple(filter(None, (tokens_sentence(results["trained_tokens_a_row"]),)))
     return Outcome(directory, headline, table, page, notes)
 
 

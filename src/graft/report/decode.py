@@ -34,7 +34,8 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
             return None
-        return _decode(next(part for part in get_args(hint) if part is not type(None)), value, where)
+        parts = [part for part in get_args(hint) if part is not type(None)]
+        return _decode(type(value) if type(value) in parts else parts[-1], value, where)
     if origin is tuple:
         _require(isinstance(value, list), where, "a list", value)
         return tuple(_decode(get_args(hint)[0], part, f"{where}[{index}]") for index, part in enumerate(value))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from graft.config.schema import ReportSection
 from graft.report.explain import arm_order, arm_title
 from graft.report.load import Reply, RunFiles, first_seed
-from graft.report.numbers import number
+from graft.report.numbers import number, percent
 from graft.stats.arms import BASE, TRAINED
 
 OUTCOMES: dict[str, str] = {
@@ -110,8 +110,8 @@ def _task_items(files: RunFiles, task: str, replies: Mapping[str, Sequence[Reply
 
 def _outcome(before: Reply | None, after: Reply) -> str:
     if before is None or before.right == after.right:
-        return "right" if after.right else "wrong"
-    return "gained" if after.right else "lost"
+        return "right" if after.right == 1 else "wrong"
+    return "gained" if after.right > before.right else "lost"
 
 
 def _share_places(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
@@ -141,7 +141,7 @@ def _show(anchor: str, outcome: str, replies: Sequence[tuple[str, Reply | None]]
         gold=visible(item.gold),
         phrasing=item.phrasing,
         replies=tuple(
-            ShownReply(arm_title(arm), visible(reply.reply), reply.right, _scores(reply))
+            ShownReply(arm_title(arm), visible(reply.reply), reply.right == 1, _scores(reply))
             for arm, reply in replies
             if reply is not None
         ),
@@ -155,9 +155,18 @@ def _show(anchor: str, outcome: str, replies: Sequence[tuple[str, Reply | None]]
 def _scores(reply: Reply) -> str:
     flags = [("exact", reply.exact), ("strict", reply.strict), ("lenient", reply.lenient), ("parsed", reply.parsed)]
     words = [name if value else f"not {name}" for name, value in flags if value is not None]
+    if reply.constrained is not None:
+        words.append(_constrained(reply))
     if reply.finished is False:
         words.append("cut at the token limit")
     return ", ".join([*words, *(f"{name.replace('_', ' ')} {number(value)}" for name, value in reply.details.items())])
+
+
+def _constrained(reply: Reply) -> str:
+    """The likeliest answer of a closed set; a share of letters where it is spelled."""
+    share = f", {percent(float(reply.constrained or 0))} of its letters" if isinstance(reply.constrained, float) else ""
+    verdict = "right" if reply.constrained == 1 else "wrong"
+    return f"likeliest answer {visible(reply.constrained_answer)} ({verdict}{share})"
 
 
 def visible(text: str) -> str:

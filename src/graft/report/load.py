@@ -70,11 +70,12 @@ class ResultRow:
         task: task name.
         split: ``eval`` (held-out words) or ``seen`` (training words).
         n: items.
-        right: share of right items: exact match, the right label, or the scorer's verdict, by the kind of task.
+        right: mean of the outcome that the verdict is about.
         metric: what `score` is, for people.
         score: the task's own metric; what is right where a run did not store it.
         exact: one-pass greedy exact match including the end of turn.
         strict, lenient, parsed: the scorer's verdicts on the generated replies.
+        constrained: share of items whose likeliest answer is right, or of letters; NaN where answers are open.
         agreement: share of items of which ``exact`` and the generated reply say the same, checked on a sample of those
             that ``exact`` calls right.
         reply_tokens: mean length of a reply in tokens.
@@ -94,6 +95,7 @@ class ResultRow:
     exact: float = NAN
     strict: float = NAN
     lenient: float = NAN
+    constrained: float = NAN
     parsed: float = NAN
     agreement: float = NAN
     reply_tokens: float = NAN
@@ -191,7 +193,7 @@ class Reply:
     id: str
     split: str
     exact: bool
-    right: bool
+    right: bool | float
     word: str = ""
     phrasing: str = ""
     prompt: str | None = ""
@@ -199,6 +201,8 @@ class Reply:
     reply: str = ""
     strict: bool | None = None
     lenient: bool | None = None
+    constrained: bool | float | None = None
+    constrained_answer: str = ""
     parsed: bool | None = None
     finished: bool | None = None
     answer: str | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from graft.report.explain import arm_order, arm_title
 from graft.report.load import EVAL, NAN, SEEN, ResultRow, RunFiles, ThinkingFacts
@@ -23,6 +24,7 @@ def scoring_table(files: RunFiles) -> Table:
         "Exact",
         "Strict",
         "Lenient",
+        "Constrained",
         "Parsed",
         "Agreement",
         "Reply tokens",
@@ -34,7 +36,8 @@ def scoring_table(files: RunFiles) -> Table:
         for arm in sorted({row.arm for row in files.rows(task)}, key=arm_order):
             own = of_arm(files.rows(task), arm)
             shares = [
-                mean(getattr(row, key) for row in own) for key in ("exact", "strict", "lenient", "parsed", "agreement")
+                mean(getattr(row, key) for row in own)
+                for key in ("exact", "strict", "lenient", "constrained", "parsed", "agreement")
             ]
             tokens = mean(row.reply_tokens for row in own)
             rows.append(
@@ -198,6 +201,7 @@ def trainings_table(files: RunFiles) -> Table | None:
         "Steps",
         "Tokens",
         "Trained tokens",
+        "Trained tokens a row",
         "Seconds",
         "Tokens per second",
         "Trainable parameters",
@@ -214,7 +218,19 @@ def trainings_table(files: RunFiles) -> Table | None:
     )
     lines = {str(line.get("arm", "")): line for line in files.metrics if line.get("event") == "trained"}
     rows = tuple(
-        (Cell(name, kind="head"), *(Cell(number(line.get(key)), "not logged") for key in keys))
+        (
+            Cell(name, kind="head"),
+            *(Cell(number(line.get(key)), "not logged") for key in keys[:3]),
+            _tokens_a_row(files, line),
+            *(Cell(number(line.get(key)), "not logged") for key in keys[3:]),
+        )
         for name, line in lines.items()
     )
     return Table("trainings", "What each training took", columns, rows) if rows else None
+
+
+def _tokens_a_row(files: RunFiles, line: Mapping[str, Any]) -> Cell:
+    """Tokens that carried loss in a row: controls should have as many as the trained arm."""
+    rows = line.get("steps", 0) * files.setting("train.batch_size", 0) * files.setting("train.gradient_accumulation", 1)
+    tokens = line.get("trained_tokens")
+    return Cell(f"{tokens / rows:.1f}") if rows and tokens is not None else Cell(DASH, "not logged")

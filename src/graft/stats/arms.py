@@ -18,6 +18,7 @@ from graft.stats.paired import Change, McNemar
 BASE = "base"
 TRAINED = "trained"
 FORMAT = "format"
+SELF = "self"
 DIRECT = "direct"
 
 

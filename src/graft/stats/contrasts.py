@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from graft.errors import DataError
-from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast, TaskScores
+from graft.stats.arms import BASE, FORMAT, SELF, TRAINED, ArmAccuracy, Contrast, TaskScores
 from graft.stats.equivalence import tost
 from graft.stats.intervals import NAN, Interval, undefined, wilson
 from graft.stats.paired import Frame, McNemar, arm_change, mcnemar_exact, undefined_change, whole_step
@@ -49,7 +49,7 @@ class Sample:
     @property
     def seeds(self) -> int:
         """Seeds of the trained arm or of the format control, the fewer; 0 without a trained arm."""
-        counts = [self.arms[arm].seeds for arm in (TRAINED, FORMAT) if arm in self.arms]
+        counts = [self.arms[arm].seeds for arm in (TRAINED, FORMAT, SELF) if arm in self.arms]
         return min(counts) if TRAINED in self.arms else 0
 
 
@@ -104,7 +104,12 @@ def missing_arms(sample: Sample, arms: Sequence[str]) -> list[str]:
     """Which of the arms were not scored, in a reader's words."""
     if not sample.n_items:
         return ["no items"]
-    names = {BASE: "the base was not scored", TRAINED: "no trained arm", FORMAT: "no format control"}
+    names = {
+        BASE: "the base was not scored",
+        TRAINED: "no trained arm",
+        FORMAT: "no format control",
+        SELF: "no self control",
+    }
     return [names[arm] for arm in arms if arm not in sample.arms]
 
 

@@ -13,10 +13,17 @@ from graft.stats.study import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The numbers of a study that were fixed before it ran: smallest change worth having, and the error rate."""
+    """What was fixed before a study ran.
+
+    Attributes:
+        margin: smallest change worth having.
+        alpha: error rate.
+        controls: the trained controls that a claim must beat beside the base.
+    """
 
     margin: float
     alpha: float
+    controls: tuple[str, ...] = (FORMAT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,8 @@ class Evidence:
         sample: the outcome by word.
         variances: seed variance by arm.
         arms: accuracy of every arm.
-        contrasts: the two required ones, then the diagnostics.
-        gain_p, gain_p_adjusted: p of "better than both", and after Holm.
+        contrasts: the required ones, base first, then the diagnostics.
+        gain_p, gain_p_adjusted: p of "better than all of them", and after Holm.
         loss_p_adjusted: p of "worse than the base" after Holm.
         strict: the required contrasts by strict score, or none.
         skill: base and trained against the best answer that needs no skill, where such answers were scored.
@@ -48,19 +55,19 @@ class Evidence:
 
     @property
     def required(self) -> tuple[Contrast, ...]:
-        """Trained − base and trained − format."""
-        return self.contrasts[:2]
+        """Trained − base and trained − each control that a claim must beat."""
+        return tuple(contrast for contrast in self.contrasts if contrast.required)
 
 
 def decide(found: Evidence, rules: Rules) -> tuple[Verdict, str]:
     """The first of these that holds; an inconclusive verdict still lacks its reason.
 
     1. One seed: no verdict.
-    2. A gain over both: *transfer*, unless strict scores fell (*invalid*) or trained is not shown to do better than
-       the best answer that needs no skill (*floor*).
+    2. A gain over base and controls: *transfer*, unless strict scores fell (*invalid*) or trained is not shown to do
+       better than the best answer that needs no skill (*floor*).
     3. *floor*: neither base nor trained is shown to do better than that.
     4. A loss against the base: *harmed*, unless strict scores rose over both (*invalid*).
-    5. *ceiling*: the base's or the format control's interval leaves less room than the margin.
+    5. *ceiling*: the interval of the base or of a control leaves less room than the margin.
     6. Equivalence: *no transfer*, unless strict scores rose over both or fell below the base (*invalid*).
     7. *inconclusive*.
     """
@@ -75,7 +82,7 @@ def decide(found: Evidence, rules: Rules) -> tuple[Verdict, str]:
         return Verdict.FLOOR, f"{low[0]}, and {low[1]}"
     if fell:
         return _checked(found, Verdict.HARMED, _loss(found, rules), rules)
-    full = [reason for arm in (BASE, FORMAT) if (reason := _leaves_no_room(found, arm, rules))]
+    full = [reason for arm in (BASE, *rules.controls) if (reason := _leaves_no_room(found, arm, rules))]
     if full:
         return Verdict.CEILING, " and ".join(full)
     same = equivalent(found.required, rules)
@@ -88,11 +95,12 @@ def equivalent(required: tuple[Contrast, ...], rules: Rules) -> Contrast | None:
     """The contrast on which no change is shown.
 
     Either contrast may exclude a gain over both, so two chances to err are taken. They are bounded together as by
-    Simes (1986): both contrasts within the margin at 5%, or one of them at 2.5%, which is its 95% interval.
+    Simes (1986): all contrasts within the margin at 5%, or one of them at 2.5%, which is its 95% interval. A second
+    control gives no third chance.
     """
     if all(contrast.equivalence.shown for contrast in required):
         return required[0]
-    return next((c for c in required if inside(c.change.interval, rules.margin)), None)
+    return next((c for c in required[:2] if inside(c.change.interval, rules.margin)), None)
 
 
 def _gain(found: Evidence, rules: Rules) -> tuple[Verdict, str]:

@@ -59,9 +59,11 @@ def judge(
     *,
     audit_ok: bool,
     audit_reasons: Sequence[str] = (),
+    broken: Sequence[str] = (),
     collateral: Sequence[TaskScores] = (),
     margin: float = 0.02,
     alpha: float = 0.05,
+    controls: Sequence[str] = (FORMAT,),
     confirmatory_seeds: int = CONFIRMATORY_SEEDS,
 ) -> Study:
     """Conclude a transfer study by the rules above.
@@ -71,23 +73,26 @@ def judge(
         targets: the declared family of tasks that were not trained, at least one.
         audit_ok: whether the leak audit passed.
         audit_reasons: what it found, one clause each.
+        broken: what else makes the whole study invalid, one clause each.
         collateral: tasks of which only harm is reported.
         margin: smallest change worth having, proportion units in (0, 1).
         alpha: error rate of the family, in (0, 1).
+        controls: the trained controls that a claim must beat beside the base.
         confirmatory_seeds: seeds below which everything is labelled exploratory.
 
     Raises:
         DataError: if there is no target, a name is doubled, a number is out of range, or shapes disagree.
     """
-    rules = Rules(margin, alpha)
+    rules = Rules(margin, alpha, tuple(controls))
     _check([trained_task, *targets, *collateral], len(targets), rules)
     trained, missing = manipulation_check(trained_task, margin=margin, alpha=alpha)
     trouble = missing if trained is None else _untaught(trained_task, rules)
     if not audit_ok:
         trouble = [*(f"leak audit: {reason}" for reason in audit_reasons or ["failed"]), *trouble]
+    trouble = [*broken, *trouble]
     evidence = gather(targets, rules)
     verdicts = tuple(_target(trained_task.task, found, trouble, rules, confirmatory_seeds) for found in evidence)
-    incomplete = [f"{e.scores.task}: {reason}" for e in evidence for reason in _incomplete(e.sample)]
+    incomplete = [f"{e.scores.task}: {reason}" for e in evidence for reason in _incomplete(e.sample, rules)]
     verdict, reasons = _overall(verdicts, [*trouble, *incomplete])
     seeds = min(target.seeds for target in verdicts)
     exploratory = seeds < confirmatory_seeds
@@ -110,14 +115,14 @@ def judge(
 
 
 def _untaught(scores: TaskScores, rules: Rules) -> list[str]:
-    """Which of base and format control these very checkpoints are not above on the task they were trained on.
+    """Which of base and controls these very checkpoints are not above on the task they were trained on.
 
     The seeds are taken as they are: whether training would teach it again is for "learned" to say, while a study needs
     only that these models were taught. So few seeds, of which little can be inferred, do not make it invalid.
     """
     sample = read_sample(scores.task, scores.clusters, outcome_rows(scores))
     found = []
-    for before in (BASE, FORMAT):
+    for before in (BASE, *rules.controls):
         if before in sample.arms:
             contrast = measure_contrast(
                 sample, TRAINED, before, {}, required=True, margin=rules.margin, alpha=rules.alpha
@@ -148,7 +153,10 @@ def gather(targets: Sequence[TaskScores], rules: Rules) -> list[Evidence]:
     variances = seed_variances([sample.arms for sample in samples])
     strict_variances = seed_variances([sample.arms for sample in strict])
     contrasts = [_contrasts(sample, own, rules) for sample, own in zip(samples, variances, strict=True)]
-    gains, losses = holm([_gain_p(found[:2]) for found in contrasts]), holm([_loss_p(found[0]) for found in contrasts])
+    gains, losses = (
+        holm([_gain_p(_required(found)) for found in contrasts]),
+        holm([_loss_p(found[0]) for found in contrasts]),
+    )
     return [
         Evidence(
             scores=targets[k],
@@ -156,7 +164,7 @@ def gather(targets: Sequence[TaskScores], rules: Rules) -> list[Evidence]:
             variances=variances[k],
             arms=accuracies(samples[k]),
             contrasts=contrasts[k],
-            gain_p=_gain_p(contrasts[k][:2]),
+            gain_p=_gain_p(_required(contrasts[k])),
             gain_p_adjusted=float(gains[k]),
             loss_p_adjusted=float(losses[k]),
             strict=_strict_contrasts(strict[k], strict_variances[k], rules),
@@ -167,9 +175,9 @@ def gather(targets: Sequence[TaskScores], rules: Rules) -> list[Evidence]:
 
 
 def _contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
-    """The two required contrasts, undefined where an arm is missing, then every other arm against the base."""
+    """The required contrasts, undefined where an arm is missing, then every other arm against the base."""
     found = []
-    for before in (BASE, FORMAT):
+    for before in (BASE, *rules.controls):
         missing = missing_arms(sample, (TRAINED, before))
         found.append(
             no_contrast(TRAINED, before, " and ".join(missing), rules.margin)
@@ -188,12 +196,12 @@ def _contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Cont
 
 
 def _strict_contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
-    """The required contrasts by strict score, where all three arms have one."""
-    if missing_arms(sample, (BASE, TRAINED, FORMAT)):
+    """The required contrasts by strict score, where all their arms have one."""
+    if missing_arms(sample, (BASE, TRAINED, *rules.controls)):
         return ()
     return tuple(
         measure_contrast(sample, TRAINED, before, variances, required=True, margin=rules.margin, alpha=rules.alpha)
-        for before in (BASE, FORMAT)
+        for before in (BASE, *rules.controls)
     )
 
 
@@ -211,6 +219,10 @@ def _skill_contrasts(scores: TaskScores, sample: Sample, variances: Variances, r
     )
 
 
+def _required(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    return [contrast for contrast in contrasts if contrast.required]
+
+
 def _gain_p(required: Sequence[Contrast]) -> float:
     """P of "better than both": the larger p, 1 unless both changes are positive, NaN when one is undefined."""
     if any(math.isnan(contrast.change.p) for contrast in required):
@@ -226,23 +238,23 @@ def _loss_p(against_base: Contrast) -> float:
     return change.p if math.isnan(change.p) or change.estimate < 0 else 1.0
 
 
-def _incomplete(sample: Sample) -> list[str]:
-    return missing_arms(sample, (BASE, TRAINED, FORMAT))
+def _incomplete(sample: Sample, rules: Rules) -> list[str]:
+    return missing_arms(sample, (BASE, TRAINED, *rules.controls))
 
 
-def _trouble(found: Evidence) -> list[str]:
+def _trouble(found: Evidence, rules: Rules) -> list[str]:
     """What makes this target invalid before any number is read."""
     share = found.scores.disagreement
     broken = f"broken boundary: one-pass and generated verdicts disagree on {100 * share:.1f}% of the items"
-    return [*_incomplete(found.sample), *([broken] if share > MOST_DISAGREEMENT else [])]
+    return [*_incomplete(found.sample, rules), *([broken] if share > MOST_DISAGREEMENT else [])]
 
 
 def _target(
     trained: str, found: Evidence, trouble: Sequence[str], rules: Rules, confirmatory_seeds: int
 ) -> TargetVerdict:
     """One target's verdict from its measured contrasts."""
-    sample, required = found.sample, found.contrasts[:2]
-    against = [*trouble, *_trouble(found)]
+    sample, required = found.sample, found.required
+    against = [*trouble, *_trouble(found, rules)]
     verdict, reason = (Verdict.INVALID, "; ".join(against)) if against else decide(found, rules)
     words, words_reason = NAN, "only an inconclusive verdict needs it"
     if verdict is Verdict.INCONCLUSIVE:

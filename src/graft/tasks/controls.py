@@ -1,19 +1,22 @@
-"""The shuffled control of a study, made from training examples, and the prompted arm.
+"""The controls of a study that are made from training examples, and the prompted arm.
 
-Only `gold` changes in the control; ids, prompts and clusters stay.
+Only answers change in a control; ids, prompts and clusters stay.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from graft import errors
 from graft.tasks.spelling import SpellingTask
 from graft.tasks.words.task import SEPARATORS
 from graft.types import Example
+
+LetterPlaces = Callable[[Example], Sequence[int]]
+"""Where in an example's answer letters stand; see `graft.tasks.base.Task.letter_places`."""
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
@@ -78,6 +81,43 @@ def _taken_over(example: Example, other: Example) -> str:
     if not example.options or other.gold in example.options:
         return other.gold
     return example.options[other.options.index(other.gold) % len(example.options)]
+
+
+def formed(examples: Sequence[Example], seed: int, letter_places: Mapping[str, LetterPlaces]) -> list[Example]:
+    """Answer every example at random in exactly the trained form: the right kind of answer, and no skill in it.
+
+    Where an answer is a row of letters, each letter is drawn from those of all such answers, so that length, separators
+    and frequencies stay. Every other answer is drawn from those of its task, so that labels and numbers keep their
+    frequencies. Each example is drawn for itself, so nothing about a word can be learned either. Plain text stays.
+
+    Args:
+        examples: training examples, of one task or several.
+        seed: seeds the draws.
+        letter_places: the tasks' `letter_places`, by name.
+    """
+    by_task: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        by_task[example.task].append(example)
+    rng = random.Random(f"formed/{seed}")
+    letters = {
+        task: "".join(example.gold[place] for example in own for place in letter_places[task](example))
+        for task, own in by_task.items()
+    }
+    return [_formed(example, by_task[example.task], letters[example.task], letter_places, rng) for example in examples]
+
+
+def _formed(
+    example: Example, own: Sequence[Example], letters: str, places: Mapping[str, LetterPlaces], rng: random.Random
+) -> Example:
+    if example.prompt is None:
+        return example
+    if letters:
+        gold = list(example.gold)
+        for place in places[example.task](example):
+            gold[place] = rng.choice(letters)
+        return replace(example, gold="".join(gold))
+    other = rng.choice(own)
+    return replace(example, gold=_taken_over(example, other), reasoning=other.reasoning)
 
 
 def spell_first(example: Example) -> Example:

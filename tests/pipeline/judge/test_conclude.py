@@ -33,6 +33,7 @@ def record(task: str, word: str, gold: str, answer: str | None, **fields: Any) -
 
 
 def recipe_of(**settings: Any) -> Recipe:
+    settings.setdefault("study__arms", ["base", "trained", "format"])
     given = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in settings.items()]
     return load_recipe(None, given).recipe
 

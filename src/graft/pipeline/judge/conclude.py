@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graft.config.schema import Recipe
 from graft.evals.scoring import summarise
 from graft.evals.thinking import summarise_thinking
-from graft.pipeline.branches import Branch, branches, target_tasks, trained_tasks
+from graft.pipeline.branches import Branch, branches, collateral_tasks, target_tasks, trained_tasks
 from graft.pipeline.judge.asides import further_measures, leak_shares, links, thinking_changes
 from graft.pipeline.judge.corpora import corpora_results, is_corpus_file
 from graft.pipeline.judge.labels import write_labels
-from graft.pipeline.judge.scores import Records, strata, task_facts, task_metric, task_scores
+from graft.pipeline.judge.rescore import changes, rescored, sentences
+from graft.pipeline.judge.scores import (
+    ACCURACY,
+    PROMPTED,
+    Records,
+    prompted_scores,
+    strata,
+    task_facts,
+    task_metric,
+    task_outcome,
+    task_scores,
+)
+from graft.pipeline.judge.tokens import trained_tokens_a_row
 from graft.pipeline.places import calibration_path, samples_path
 from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
 from graft.runs.samples import read_samples
-from graft.stats.arms import TaskScores
+from graft.stats.arms import FORMAT, TaskScores
 from graft.stats.asides import Aside
+from graft.stats.beside import beside_base
 from graft.stats.learned import TrainedCheck, check_trained
 from graft.stats.plain import to_json
 from graft.stats.strata import adjust_together, by_stratum
@@ -29,8 +42,6 @@ from graft.stats.transfer import judge
 from graft.tasks.metric import mean_score, metric_title
 
 PERCENT = 100.0
-ACCURACY = "accuracy"
-"""What strata are broken down by: a metric over classes means something else in every part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,18 @@ class Verdict:
 
 
 def read_records(run: RunDirectory, recipe: Recipe) -> Records:
-    """All scored items of the run, by branch and task; branches not scored yet are absent, and so are corpora."""
+    """All scored items of the run, by branch and task; branches not scored yet are absent, and so are corpora.
+
+    Replies that were changed, or judged by another scorer than there is now, are judged again.
+    """
+    facts, outdated = task_facts(run), changes(run, recipe).outdated
+
+    def read(branch: Branch, task: str) -> list[dict[str, Any]]:
+        records = read_samples(samples_path(run, branch, task))
+        return rescored(recipe, task, records, task_outcome(facts, task)) if (branch, task) in outdated else records
+
     return {
-        branch: {task: read_samples(samples_path(run, branch, task)) for task in item_tasks(run, recipe)}
+        branch: {task: read(branch, task) for task in item_tasks(run, recipe)}
         for branch in branches(recipe)
         if run.is_done(f"score-{branch.label}")
     }
@@ -97,6 +117,7 @@ def write_results(run: RunDirectory, recipe: Recipe, items: Records) -> dict[str
     fitted = {branch: _calibration(run, recipe, branch) for branch in items}
     write_labels(run, items, fitted, resamples=recipe.study.resamples)
     results = {"rows": rows, "baselines": _baselines(run), "corpora": corpora_results(run, recipe)}
+    results["trained_tokens_a_row"] = trained_tokens_a_row(run, recipe)
     write_json(run.path / "results.json", results)
     return results
 
@@ -115,17 +136,32 @@ def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdic
     """
     study: Study | None = None
     learned: tuple[TrainedCheck, ...] = ()
-    beside: dict[str, Any] = {"notes": _missing_branches(run, recipe)}
+    found = changes(run, recipe)
+    beside: dict[str, Any] = {"notes": [*_missing_branches(run, recipe), *sentences(found)]}
     if {"base", "trained"} <= {branch.arm for branch in records}:
         facts = task_facts(run)
         metrics = {task: task_metric(facts, task) for task in item_tasks(run, recipe)}
-        scores = {task: task_scores(run, records, task, metric) for task, metric in metrics.items()}
-        study = _study(run, recipe, scores)
+        scores = {
+            task: task_scores(
+                run, records, task, metric, task_outcome(facts, task), pool=facts.get(task, {}).get("pool")
+            )
+            for task, metric in metrics.items()
+        }
+        study = _study(run, recipe, scores, records, found.edited)
         learned = _learned(recipe, scores)
         beside |= _beside(run, recipe, records, metrics)
         beside["links"] = links(scores, trained_tasks(recipe), records)
+    beside["notes"] += _overturned(run, study)
     write_json(run.verdict, {"study": to_json(study), "learned": to_json(learned), **to_json(beside)})
     return Verdict(study, learned)
+
+
+def _overturned(run: RunDirectory, study: Study | None) -> list[str]:
+    """That a verdict which is stored no longer follows from the items, if it is so."""
+    stored = read_json(run.verdict).get("study") if run.verdict.is_file() else None
+    if stored is None or study is None or stored["verdict"] == study.verdict.value:
+        return []
+    return [f"The stored verdict was {stored['verdict']}; from the items as they are now it is {study.verdict.value}."]
 
 
 def _beside(run: RunDirectory, recipe: Recipe, records: Records, metrics: Mapping[str, str]) -> dict[str, Any]:
@@ -134,7 +170,8 @@ def _beside(run: RunDirectory, recipe: Recipe, records: Records, metrics: Mappin
     asides: list[Aside] = []
     thought = _thinking_records(run, recipe, records)
     for task, metric in metrics.items():
-        found += by_stratum(task_scores(run, records, task, ACCURACY), strata(records, task))
+        outcome = task_outcome(task_facts(run), task)
+        found += by_stratum(task_scores(run, records, task, ACCURACY, outcome), strata(records, task))
         asides += further_measures(records, task, metric)
         asides += thinking_changes(records, thought, task, metric)
     return {"strata": adjust_together(found), "asides": asides, "leaks": leak_shares(run, tuple(metrics))}
@@ -156,20 +193,37 @@ def _missing_branches(run: RunDirectory, recipe: Recipe) -> list[str]:
     return [f"Not scored, and left out of everything: {', '.join(missing)}."] if missing else []
 
 
-def _study(run: RunDirectory, recipe: Recipe, scores: Mapping[str, TaskScores]) -> Study | None:
+def _study(
+    run: RunDirectory, recipe: Recipe, scores: Mapping[str, TaskScores], records: Records, edited: Sequence[str]
+) -> Study | None:
     """Whether training carried over, ``None`` when no trained task is scored or no other one."""
     trained = next((task for task in scores if task in trained_tasks(recipe)), None)
     targets = [task for task in target_tasks(recipe) if task in scores]
     if trained is None or not targets:
         return None
     audit = read_json(run.path / "audit.json")
-    return judge(
+    study = judge(
         scores[trained],
         [scores[task] for task in targets],
         audit_ok=audit["ok"],
         audit_reasons=tuple(audit["reasons"]),
+        broken=[f"{name} was changed after it was scored" for name in edited],
+        controls=recipe.study.controls or (FORMAT,),
+        collateral=[scores[task] for task in collateral_tasks(recipe) if task in scores],
         **_rules(recipe),
     )
+    return _with_prompted(study, records, recipe)
+
+
+def _with_prompted(study: Study, records: Records, recipe: Recipe) -> Study:
+    """The study with the prompted arm beside the base, both by what is found in their replies."""
+    beside = {target.task: prompted_scores(records, target.task) for target in study.targets}
+    found = {task: beside_base(scores, PROMPTED, **_rules(recipe)) for task, scores in beside.items() if scores}
+    targets = tuple(
+        replace(target, contrasts=(*target.contrasts, found[target.task])) if target.task in found else target
+        for target in study.targets
+    )
+    return replace(study, targets=targets)
 
 
 def _learned(recipe: Recipe, scores: Mapping[str, TaskScores]) -> tuple[TrainedCheck, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graft.errors import RunError
+from graft.evals.scoring import disagreement
 from graft.pipeline.branches import Branch
 from graft.pipeline.places import baselines_path
 from graft.runs.directory import RunDirectory
@@ -19,6 +22,12 @@ from graft.stats.shares import Shares
 from graft.tasks.metric import metric_shares, metric_title
 
 Record = Mapping[str, Any]
+ACCURACY = "accuracy"
+"""What strata are broken down by: a metric over classes means something else in every part."""
+
+PROMPTED = "prompted"
+"""The arm that is told to spell first, so that it is never asked for an answer at once."""
+
 Records = Mapping[Branch, Mapping[str, Sequence[Record]]]
 
 
@@ -34,37 +43,87 @@ def task_metric(facts: Mapping[str, Mapping[str, Any]], task: str) -> str:
     return str(facts.get(task, {}).get("metric", "accuracy"))
 
 
-def task_scores(run: RunDirectory, records: Records, task: str, metric: str) -> TaskScores:
+def task_outcome(facts: Mapping[str, Mapping[str, Any]], task: str) -> str:
+    """The score that the verdict of a task is about, as it was fixed before training; ``right`` in old runs."""
+    return str(facts.get(task, {}).get("outcome", "right"))
+
+
+def task_scores(
+    run: RunDirectory, records: Records, task: str, metric: str, outcome: str, *, pool: int | None = None
+) -> TaskScores:
     """One task's held-out scores under every arm and trivial answer, aligned by item.
 
-    The prompted arm, whose answer follows a spelling, is scored leniently.
+    The prompted arm answers after a spelling, so it is among the arms only where answers are looked for in replies; see
+    `prompted_scores`.
 
     Args:
         run: holds the scored trivial answers.
         records: what was scored.
         task: the task.
         metric: that of its card.
+        outcome: the field of a record that the verdict is about.
+        pool: words that could be scored at most.
+
+    Raises:
+        RunError: an item lacks that score.
     """
     order = judged(records, task)
-    names = [record["id"] for record in order]
-    by_arm: dict[str, list[Shares]] = defaultdict(list)
-    for branch, by_task in records.items():
-        if branch.arm == "direct" and branch.target != task:
-            continue
-        found = {record["id"]: record for record in held_out(by_task[task])}
-        own = [found[name] for name in names]
-        if branch.arm == "prompted":
-            own = [{**record, "right": record["lenient"]} for record in own]
-        by_arm[branch.arm].append(metric_shares(metric, own))
-    base = by_arm.pop(BASE, None)
+    known = _by_arm(records, task, order)
+    by_arm = {arm: seeds for arm, seeds in known.items() if arm != PROMPTED or outcome == "lenient"}
+    arms = _shares(by_arm, metric, outcome)
+    base = arms.pop(BASE, None)
     return TaskScores(
         task=task,
-        clusters=np.array([record["word"] or record["id"] for record in order]),
+        clusters=_clusters(order),
         base=None if base is None else base[0],
-        arms={arm: np.stack(rows) for arm, rows in by_arm.items()},
+        arms=arms,
+        strict={} if outcome == "strict" else _shares(by_arm, metric, "strict"),
+        parsed=_shares(by_arm, ACCURACY, "parsed"),
+        disagreement=_disagreement(by_arm),
+        pool=pool,
         metric=metric_title(metric),
         rivals=_rivals(run, task, metric, order),
     )
+
+
+def prompted_scores(records: Records, task: str) -> TaskScores | None:
+    """The prompted arm and the base by the same rule: what is found in their replies; ``None`` without either."""
+    order = judged(records, task)
+    found = _shares(_by_arm(records, task, order), ACCURACY, "lenient")
+    if not {BASE, PROMPTED} <= set(found):
+        return None
+    return TaskScores(task, _clusters(order), found[BASE][0], {PROMPTED: found[PROMPTED]})
+
+
+def _by_arm(records: Records, task: str, order: Sequence[Record]) -> dict[str, list[list[Record]]]:
+    """The held-out records of each arm in the order of the items, a list for each seed; of direct branches those
+    trained on the task.
+    """
+    found: dict[str, list[list[Record]]] = defaultdict(list)
+    for branch, by_task in records.items():
+        if branch.target in ("", task):
+            own = {record["id"]: record for record in held_out(by_task[task])}
+            found[branch.arm].append([own[record["id"]] for record in order])
+    return found
+
+
+def _clusters(order: Sequence[Record]) -> NDArray[Any]:
+    return np.array([record["word"] or record["id"] for record in order])
+
+
+def _shares(by_arm: Mapping[str, Sequence[Sequence[Record]]], metric: str, field: str) -> dict[str, Shares]:
+    """(S, N) shares by arm, of one of the scores."""
+    for arm, seeds in by_arm.items():
+        for record in (record for seed in seeds for record in seed):
+            if record.get(field) is None:
+                raise RunError(f"{record['id']} under {arm} has no {field} score; score the run again with graft eval")
+    return {arm: np.stack([metric_shares(metric, seed, field) for seed in seeds]) for arm, seeds in by_arm.items()}
+
+
+def _disagreement(by_arm: Mapping[str, Sequence[Sequence[Record]]]) -> float:
+    """How often one pass and the generated reply say different things: the largest share over the arms."""
+    shares = [disagreement([record for seed in seeds for record in seed]) for seeds in by_arm.values()]
+    return max((share for share in shares if not math.isnan(share)), default=math.nan)
 
 
 def _rivals(run: RunDirectory, task: str, metric: str, order: Sequence[Record]) -> dict[str, Shares]:

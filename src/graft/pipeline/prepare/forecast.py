@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.config.schema import CLAIMING, Recipe
+from graft.config.schema import Recipe
 from graft.errors import DataError, GraftError
 from graft.evals.baselines import baseline_scores
 from graft.pipeline.branches import target_tasks, trained_tasks
@@ -76,6 +76,8 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
             "words": words,
             "pool": _pool(recipe, items.task),
             "trained": card.name in trained_tasks(recipe),
+            "role": _role(recipe, card.name),
+            "outcome": lab.outcome(card.name),
             "discordance_assumed": UNKNOWN_DISCORDANCE,
             "smallest_detectable": _smallest(replace(plan, words=words)),
             "metric": card.metric,
@@ -96,9 +98,15 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
     }
 
 
+def _role(recipe: Recipe, task: str) -> str:
+    if task in trained_tasks(recipe):
+        return "trained"
+    return "target" if task in target_tasks(recipe) else "collateral"
+
+
 def claims(recipe: Recipe) -> bool:
     """Whether the run could claim transfer: it has the arms, and a task that is not trained."""
-    return set(CLAIMING) <= set(recipe.study.arms) and bool(target_tasks(recipe))
+    return recipe.study.claims and bool(target_tasks(recipe))
 
 
 def require_power(found: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from graft.models.style import add_style_tokens
 from graft.pipeline.branches import branches, trained_tasks
 from graft.pipeline.places import CALIBRATION
 from graft.pipeline.prepare.corpora import Corpus, prepare_corpus
+from graft.pipeline.prepare.outcomes import Measure, outcome_of
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import TaskBook, uses_words
 from graft.tasks.base import Split, Task
@@ -92,6 +93,11 @@ class Lab:
     def of_task(self, task: str, split: str = "eval") -> Items:
         """The items of one task and split."""
         return next(items for items in self.items if items.task.card.name == task and items.split == split)
+
+    def outcome(self, task: str, *, thinks: bool = False) -> Measure:
+        """The score of a task that the verdict is about; see `graft.pipeline.prepare.outcomes`."""
+        scored = [items for items in self.items if items.task.card.name == task]
+        return outcome_of(self.recipe, self.tokenizer, scored, thinks=thinks)
 
 
 def chat_policy(

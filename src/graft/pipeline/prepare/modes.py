@@ -17,7 +17,7 @@ from graft.pipeline.prepare.streams import may_be_text, refuse_source
 TEXT_ARMS = ("base", "trained")
 """The arms that pretraining has: the others answer prompts."""
 
-SUPERVISED_ARMS = ("format", "shuffled")
+SUPERVISED_ARMS = ("format", "self", "shuffled")
 """Arms that are defined by the answers they are trained on; a reward takes their place."""
 
 

@@ -190,10 +190,10 @@ def leak_table(found: Preflight) -> Table:
 def task_table(found: Preflight) -> Table:
     """Scored tasks with their items and the smallest change they can show."""
     rows = tuple(
-        (name, "yes" if facts["trained"] else "no", f"{facts['items']:,}", detectable(facts))
+        (name, facts["role"], facts["outcome"], f"{facts['items']:,}", detectable(facts))
         for name, facts in found.detectable["tasks"].items()
     )
-    return Table(("task", "trained", "held-out items", "smallest detectable change"), rows)
+    return Table(("task", "role", "outcome", "held-out items", "smallest detectable change"), rows)
 
 
 def _check_labels(lab: Lab) -> None:
@@ -263,8 +263,8 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
         )
         yield f"study.seeds has {len(recipe.study.seeds)}; {meant}"
     compared = "trained" in recipe.study.arms and not MODES[recipe.mode].texts_only
-    if compared and not {"base", "format"} <= set(recipe.study.arms):
-        yield "study.arms lacks base or format; without both, transfer cannot be claimed"
+    if compared and not recipe.study.claims:
+        yield "study.arms lacks base or a control (format, self); without both, transfer cannot be claimed"
     steps, wanted = usable_steps(lab, surveys), recipe.train.warmup_steps or 0
     if wanted >= steps and any(branch.seed is not None for branch in branches(recipe)):
         yield f"train.warmup_steps is {wanted}, but there are {steps} steps; the warm-up takes {steps // 2} of them"

@@ -21,6 +21,7 @@ from graft.pipeline.score.corpora import corpus_records
 from graft.pipeline.score.labels import calibration_records, label_records, with_labels
 from graft.pipeline.score.thinking import thinking_items
 from graft.runs.directory import RunDirectory
+from graft.runs.provenance import hash_file
 from graft.runs.samples import write_samples
 from graft.tasks.controls import spell_first
 
@@ -50,6 +51,7 @@ def score_branch(
     texts = sum(map(len, lab.corpora)) if branch.arm != "prompted" else 0
     bar = progress.task(f"score {branch.label}", texts + len(scored) * sum(len(items) for items in lab.items))
     with run.stage(f"score-{branch.label}") as outputs:
+        outputs |= {"sha256": {}, "scorers": {}}
         for way, thinks in scored:
             with closing(open_backend(recipe, lab.tokenizer, model, thinking=thinks)) as backend:
                 for task in dict.fromkeys(items.task.card.name for items in lab.items):
@@ -57,6 +59,9 @@ def score_branch(
                     outputs[f"{task}-thinking" if way.thinking else task] = write_samples(
                         samples_path(run, way, task), records
                     )
+                    if way == branch:
+                        outputs["sha256"][task] = hash_file(samples_path(run, way, task))
+                        outputs["scorers"][task] = lab.book.load(task).scorer
                     LOG.info("%s scored on %s: %d items", way.label, task, len(records))
                 if not thinks:
                     _score_calibration(run, lab, way, backend)
@@ -95,10 +100,14 @@ def _score_calibration(run: RunDirectory, lab: Lab, way: Branch, backend: Backen
 def score_task(
     lab: Lab, way: Branch, task: str, backend: Backend, *, thinks: bool, on_done: Callable[[int], None]
 ) -> list[dict[str, Any]]:
-    """The records of one branch and task, held-out items first."""
+    """The records of one branch and task, held-out items first; ``right`` is the outcome that the verdict is about.
+
+    The prompted arm answers after a spelling, so the answer is looked for in its reply.
+    """
     recipe = lab.recipe
     sampling = used_sampling(recipe, thinks=thinks)
     records: list[dict[str, Any]] = []
+    outcome = lab.outcome(task, thinks=thinks) if way.arm != "prompted" else "lenient"
     for items in (part for part in lab.items if part.task.card.name == task):
         shown = prompted_items(lab, items) if way.arm == "prompted" else items
         if thinks:
@@ -107,7 +116,7 @@ def score_task(
         else:
             scored = score_items(backend, shown, sampling, on_batch=on_done)
             scored = with_labels(scored, label_records(backend, shown, way=recipe.eval.labels))
-        records += [{"arm": way.label, "seed": way.seed, **record} for record in scored]
+        records += [{"arm": way.label, "seed": way.seed, **record, "right": record[outcome]} for record in scored]
     return records
 
 

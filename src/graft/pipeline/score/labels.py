@@ -58,7 +58,6 @@ def _constrained(record: Record, found: Record) -> dict[str, Any]:
         "constrained": found["label_right"],
         "constrained_answer": found["label_choice"],
         "constrained_gold": round(gold, DIGITS),
-        "right": found["label_right"],
     }
 
 

@@ -1,8 +1,6 @@
-"""The training rows of the format control: the prompts of the trained arm, answered by the model as it came.
+"""The training rows of the arm ``self``: the prompts of the trained arm, answered by the model as it came.
 
-Same prompts, same form, same length, and nothing in them that the model does not do already: what training on them
-changes is what any training of this kind changes. Trivial answers in the same form (the word repeated, a run of the
-alphabet) are no such control on a small model: it begins to give them to every prompt, and beating it proves nothing.
+Nothing in them is new to the model, so what training on them changes is what any training of this kind disturbs.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ def own_replies(
     """
     if not path.is_file():
         asked = [Prompt((), row.prompt) for row in rows if row.prompt]
-        bar = progress.task("answer the control's prompts", len(asked))
+        bar = progress.task("answer the prompts of self", len(asked))
         backend = TransformersBackend(model, tokenizer, batch_size=batch_size)
         replies = backend.generate(asked, Sampling(max_new_tokens=max_new_tokens), on_done=bar.advance)
         bar.finish()

@@ -64,7 +64,7 @@ def _parts(lab: Lab, branch: Branch) -> dict[str, Any]:
     return {
         "sources": [source.model_dump() for source in sources],
         "content": {source.task: lab.book.fingerprint(source.task) for source in sources},
-        "arm": branch.arm if branch.arm in ("shuffled", "swapped") else "",
+        "arm": branch.arm if branch.arm in ("format", "shuffled", "swapped") else "",
         "seed": branch.seed,
         "exhausted": lab.recipe.data.exhausted,
         "count": lab.examples,

@@ -65,12 +65,12 @@ class Supervised:
 
 
 def supervised(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> Supervised:
-    """The rows of a branch; the format control's are answered by the model as it came."""
+    """The rows of a branch; those of ``self`` are answered by the model as it came."""
     bar = progress.task(f"tokenise {branch.label}", lab.examples)
     found = training_rows(lab, branch, on_rows=bar.advance)
     bar.finish()
     _tell_rows(lab, branch, found, progress)
-    if branch.arm != "format":
+    if branch.arm != "self":
         return Supervised(lab, found.table, found.drawn)
     replies = own_replies(
         model,

@@ -1,0 +1,31 @@
+"""Which scored task carries a claim, and of which only harm is reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graft.config.schema import Recipe
+from graft.pipeline.branches import collateral_tasks, target_tasks
+
+
+def recipe(trained: str, scored: list[Any]) -> Recipe:
+    return Recipe.model_validate({"data": {"train": trained}, "eval": {"tasks": scored}})
+
+
+@pytest.mark.parametrize(
+    ("trained", "scored", "targets", "collateral"),
+    [
+        ("spelling", ["spelling", "position", "count"], ("position", "count"), ()),
+        ("spelling", ["spelling", "position", "glue/sst2"], ("position",), ("glue/sst2",)),
+        ("spelling", ["position", {"task": "count", "role": "collateral"}], ("position",), ("count",)),
+        ("spelling", [{"task": "glue/sst2", "role": "target"}], ("glue/sst2",), ()),
+        ("glue/sst2", ["glue/sst2", "glue/cola", "imdb"], ("glue/cola",), ("imdb",)),
+    ],
+)
+def test_a_general_task_is_no_target_by_itself(
+    trained: str, scored: list[Any], targets: tuple[str, ...], collateral: tuple[str, ...]
+) -> None:
+    found = recipe(trained, scored)
+    assert (target_tasks(found), collateral_tasks(found)) == (targets, collateral)
