@@ -7,8 +7,13 @@ ARMS: dict[str, tuple[str, str]] = {
     "trained": ("Trained", "The base model after training on the trained task."),
     "format": (
         "Format control",
+        "Trained as long, on the same prompts, but towards random answers in exactly the trained form. It shows what "
+        "the form teaches without the skill.",
+    ),
+    "self": (
+        "Self control",
         "Trained as long, on the same prompts, but towards the base's own replies, so that it learns nothing new. "
-        "It shows what any training of this kind changes, without the skill.",
+        "It shows what any training of this kind disturbs.",
     ),
     "swapped": (
         "Swapped tokens",
@@ -30,8 +35,9 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Exact match", "the model's most likely reply is the right answer, character by character, and ends there."),
     ("Strict", "the generated reply is the answer in the asked form and nothing else."),
     ("Lenient", "the answer found in the generated reply is right, whatever stands around it."),
+    ("Constrained", "the right answer is the likeliest of all that are possible; the form of replies plays no part."),
     ("Parse rate", "share of replies in which an answer of the asked kind was found at all."),
-    ("Agreement", "share of the generated replies (those that exact match calls wrong) that are wrong when read, too."),
+    ("Agreement", "share of items of which exact match and the generated reply say the same, checked by a sample."),
     ("Thinking", "the reply thinks before it answers; several replies are drawn, and most of them must be right."),
     ("Unclosed", "share of replies that ended inside their thinking, so that there was no answer to score."),
     ("Cut", "share of replies that reached the longest length allowed."),
@@ -48,11 +54,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Stratum", "a group of items with one property declared in advance, such as word length."),
     ("Benjamini–Hochberg", "correction that limits the share of false finds in a long exploratory list."),
     ("Exploratory", "too few seeds, or a look within parts: a hint for the next study and not a conclusion."),
-    ("Transfer", "the trained model beats the base and the format control on a task it was not trained on."),
+    ("Transfer", "the trained model beats the base and every control on a task it was not trained on."),
     ("Harmed", "the trained model is worse than the base on a task it was not trained on."),
-    ("No transfer", "the change is shown to lie within the margin, against the base or the format control."),
+    ("No transfer", "the change is shown to lie within the margin, against the base or a control."),
     ("Floor", "nothing is shown to do better than a trivial answer, so a lack of change says nothing."),
-    ("Ceiling", "the base or the format control leaves less room for a gain than the margin."),
+    ("Ceiling", "the base or a control leaves less room for a gain than the margin."),
     ("No verdict", "one seed: its numbers describe this checkpoint and not what such training does."),
     ("Inconclusive", "the data allow both; the report says how many words would decide."),
     ("Invalid", "a rule of the study was broken, so that no conclusion is drawn."),

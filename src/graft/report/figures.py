@@ -23,13 +23,14 @@ COLOURS = {
     "base": "#7a7f87",
     "trained": "#1f7fbf",
     "format": "#d0610a",
+    "self": "#6b5fc7",
     "shuffled": "#b0569b",
     "direct": "#0f9070",
     "prompted": "#97771d",
 }
 """After Okabe & Ito (2008): told apart with any colour vision, and at least 3:1 on white and on near-black."""
 
-MARKERS = {"base": "o", "trained": "s", "format": "D", "shuffled": "v", "direct": "^", "prompted": "P"}
+MARKERS = {"base": "o", "trained": "s", "format": "D", "self": "X", "shuffled": "v", "direct": "^", "prompted": "P"}
 
 DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)))
 """One line style for each seed."""

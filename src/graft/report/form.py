@@ -25,7 +25,7 @@ def form_table(files: RunFiles) -> Table | None:
 def _form_rows(target: TargetVerdict) -> Iterator[tuple[Cell, ...]]:
     strict = {contrast.before: contrast.change for contrast in target.strict}
     split = {found.before: found for found in target.form}
-    for contrast in target.contrasts[:2]:
+    for contrast in (contrast for contrast in target.contrasts if contrast.required):
         before = contrast.before
         if before in strict or before in split:
             parts = split.get(before)
