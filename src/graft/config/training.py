@@ -64,6 +64,10 @@ class EngineSection(Section):
     """How several processes share the work: `ddp` holds the whole model in each, `fsdp` a part of every layer and of
     its optimizer's state; `auto` is `fsdp` where a GPU would not hold all of it, else `ddp`. Without effect on one."""
 
+    self_check: Literal["on", "off"] = "on"
+    """Compare the loss and gradient of the longest, the shortest and a random row with those of the model's own forward
+    pass before the first step; where they differ, a slower way is taken, or the training refused."""
+
 
 class TrainSection(Section):
     """How it is trained. One optimizer step is `batch_size × gradient_accumulation` examples."""

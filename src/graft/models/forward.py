@@ -105,7 +105,7 @@ def _gives(model: Any, way: Reading) -> bool:
         if way is Reading.LAYER and not is_layer_alone(model):
             return False
         found_NV = _head(model, way)(_hidden(model, batch))
-        return difference(found_NV, _whole_logits(model, batch)) <= rounding(model)
+        return difference(found_NV, whole_logits(model, batch)) <= rounding(model)
     except FAILURES as error:
         LOG.debug("%s: not for %s: %s", way.value, type(model).__name__, error)
         return False
@@ -189,7 +189,7 @@ def answer_hidden(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:
         Shape (N, D); of a model that is read by its whole forward pass the logits themselves, (N, V).
     """
     inner = bare(model)  # adapters stay inside its layers
-    return _whole_logits(inner, batch) if reading_of(model) is Reading.WHOLE else _hidden(inner, batch)
+    return whole_logits(model, batch) if reading_of(model) is Reading.WHOLE else _hidden(inner, batch)
 
 
 def _hidden(inner: Any, batch: MicroBatch) -> torch.Tensor:
@@ -209,9 +209,9 @@ def _hidden(inner: Any, batch: MicroBatch) -> torch.Tensor:
     return selected
 
 
-def _whole_logits(inner: Any, batch: MicroBatch) -> torch.Tensor:
+def whole_logits(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:
     """Logits of shape (N, V) by the model's own forward pass over each row of a padded batch alone, without padding."""
-    parts = []
+    inner, parts = bare(model), []
     for row, ids_T in enumerate(batch.ids_BT):
         start = row * len(ids_T)
         where_n = batch.where_N[(batch.where_N >= start) & (batch.where_N < start + len(ids_T))] - start

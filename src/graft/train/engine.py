@@ -37,6 +37,7 @@ from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_o
 from graft.train.loss import head_loss
 from graft.train.memory import USED_SHARE, Memory, Usage, forecast, free_bytes, peak_bytes, token_budget
 from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
+from graft.train.self_check import check_engine
 from graft.train.sharding import called_as, make_whole, shard, sums_gradients
 from graft.types import TokenRow
 
@@ -82,7 +83,9 @@ def fit(
     check_trained(rows, seq2seq=model.config.is_encoder_decoder)
     watcher = Watcher(hooks.on_report, hooks.on_step)
     arguments = TrainingArguments(**loop_options(plan, model, folder))  # opens the group of processes
-    layout = choose_layout(model, rows, plan, pad_id)
+    layout, checked = choose_layout(model, rows, plan, pad_id), {}
+    if plan.self_check:
+        layout, checked = check_engine(model, rows, plan, layout)
     sharded = _is_sharded(model, plan)
     if sharded:
         shard(model)
@@ -98,7 +101,7 @@ def fit(
     try:
         result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=hooks.evaluate)
         processes.wait_for_all()
-        result = replace(result, facts=trainer.facts())
+        result = replace(result, facts=trainer.facts() | checked)
     finally:
         trainer.close()
     if sharded:

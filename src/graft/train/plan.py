@@ -72,6 +72,7 @@ class Plan:
         schedule_args: settings of the schedule.
         parallel: how several processes share the work: ``ddp`` holds the whole model in each, ``fsdp`` a part of it;
             ``auto`` spreads it where one GPU would not hold it with its optimizer.
+        self_check: compare the engine with the model's own forward pass before the first step.
     """
 
     steps: int
@@ -98,6 +99,7 @@ class Plan:
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     optimizer_args: Mapping[str, Any] = field(default_factory=dict)
     schedule_args: Mapping[str, Any] = field(default_factory=dict)
+    self_check: bool = True
 
     @property
     def rows(self) -> int:

@@ -41,6 +41,7 @@ def make_plan(
         eval_steps=train.eval_steps,
         stopping=stopping_of(recipe),
         parallel=engine.parallel,
+        self_check=engine.self_check == "on",
         optimizer_args=train.optimizer_args,
         schedule_args=train.schedule_args,
     )

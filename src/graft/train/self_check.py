@@ -1,0 +1,238 @@
+"""The engine proves itself on rows of this training, before its first step and whenever it is taken up again.
+
+The longest row, the shortest and one drawn at random: their loss and its gradient through the model's own forward
+pass, one row after the other, against those of the engine's layout, head and attention. Nothing else compares the two;
+where they differ the engine goes a slower way, and where no way is right it does not train.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from graft.errors import TrainError
+from graft.models.attention import packed_attention
+from graft.models.forward import MicroBatch, answer_hidden, head_of, read_whole, rows_batch, whole_logits
+from graft.models.head import Head
+from graft.models.trial import FAILURES, difference, evaluating, rounding
+from graft.train import processes
+from graft.train.compile import decoder_layers
+from graft.train.layout import Layout
+from graft.train.loss import head_loss
+from graft.types import TokenRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from graft.train.plan import Plan
+
+LOG = logging.getLogger(__name__)
+
+ALLOWED = {torch.float64: (1e-7, 1e-6), torch.float32: (1e-5, 1e-4)}
+"""Relative errors of the loss and of the gradient that are rounding, by type of computation."""
+
+COARSE = (0.02, 0.3)
+"""The same in half precision and on weights of few bits, where a router may choose another expert."""
+
+TRAINED = 256
+"""Most tokens of a row whose loss is compared, the last ones: all logits of a long row would not fit."""
+
+NUMBERS = 2**22
+"""Most entries of the gradient that are compared: those of the smallest tensors, which stand in every layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Loss in nats, summed over the rows, and the gradient of some tensors end to end."""
+
+    loss: float
+    gradient: torch.Tensor
+
+    def error(self, right: Figures) -> tuple[float, float]:
+        """Relative errors of the loss and of the gradient."""
+        moved = (self.gradient - right.gradient).norm() / right.gradient.norm().clamp_min(1e-30)
+        return abs(self.loss - right.loss) / max(abs(right.loss), 1e-30), float(moved)
+
+
+def check_engine(
+    model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout
+) -> tuple[Layout, dict[str, str]]:
+    """The fastest layout that gives the loss and the gradient of the model's own forward pass.
+
+    Args:
+        model: the model as it will be trained; unchanged afterwards, but for how it is read.
+        rows: the rows of the training.
+        plan: its settings.
+        layout: how rows would be laid out.
+
+    Returns:
+        The layout, and for the records what was compared.
+
+    Raises:
+        TrainError: no layout does.
+    """
+    chosen, allowed = _some_rows(rows, plan.seed), _allowed(model, plan)
+    try:
+        with evaluating(model):
+            right = _plainly(model, chosen, plan, layout.pad_id)
+            for way in _ways(model, layout, lambda way: _where(model, chosen, plan, way)):
+                told = _compare(model, chosen, plan, way, right)
+                failed = not all(error <= most for error, most in zip(told, allowed, strict=True))  # NaN fails
+                if not processes.any_process(failed):
+                    return way, {"checked": f"relative error {max(told):.0e}"}
+    except torch.OutOfMemoryError:
+        LOG.warning("the engine is not checked against the model's own forward pass: its logits do not fit in memory")
+        return layout, {"checked": "not checked: out of memory"}
+    raise TrainError(
+        f"{type(model).__name__} gives another loss each time it reads the same rows (relative errors {told[0]:.2g} of "
+        f"the loss, {told[1]:.2g} of the gradient), so it cannot be trained; engine.self_check: off trains it anyway"
+    )
+
+
+def _ways(model: PreTrainedModel, layout: Layout, where: Callable[[Layout], str]) -> Iterator[Layout]:
+    """Layouts from the fastest to the plainest; each is asked for when the one before has failed."""
+    yield layout
+    if layout.kind == "packed":
+        LOG.warning("rows are padded instead of packed: packed, their loss or gradient is not the model's own%s",
+                    where(layout))  # fmt: skip
+        layout = replace(layout, kind="padded", fixed=False, kernel=False)
+        yield layout
+    LOG.warning("rows are read one by one, which is slower: in a batch their loss or gradient is not the model's own%s",
+                where(layout))  # fmt: skip
+    read_whole(model)
+    yield layout
+
+
+def _where(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout) -> str:
+    """Which layer of a row that is laid out alone differs first; as the end of a sentence."""
+    row = rows[:1]
+    try:
+        with torch.no_grad():
+            plain = _by_layer(model, lambda: whole_logits(model, rows_batch(model, row, layout.pad_id)), plan)
+            laid = _by_layer(
+                model, lambda: list(_engine_losses(model, _laid_out(model, row, layout), plan, layout)), plan
+            )
+    except FAILURES:
+        return ""
+    for number, (right, found) in enumerate(zip(plain, laid, strict=False)):
+        if found.shape[-2:] != right.shape[-2:] or difference(found, right) > rounding(model):
+            return f"; layer {number} differs first"
+    return "; no layer differs where a row is alone"
+
+
+def _by_layer(model: PreTrainedModel, read: Callable[[], Any], plan: Plan) -> list[torch.Tensor]:
+    """What each layer gives."""
+    found: list[torch.Tensor] = []
+
+    def keep(_: Any, __: Any, output: Any) -> None:
+        found.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(keep) for layer in decoder_layers(model)]
+    try:
+        with _types(model, plan):
+            read()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _laid_out(model: PreTrainedModel, rows: Sequence[TokenRow], layout: Layout) -> list[MicroBatch]:
+    """Rows as the engine reads them, the first, which is the longest, alone and the others together."""
+    if layout.kind == "packed":
+        return layout.micro_batches(rows, max(len(rows[0]), sum(map(len, rows[1:]))))
+    return [rows_batch(model, group, layout.pad_id) for group in (rows[:1], rows[1:]) if group]
+
+
+def _some_rows(rows: Sequence[TokenRow], seed: int) -> list[TokenRow]:
+    """The longest row, the shortest and a random one, each once."""
+    found = (max(rows, key=len), min(rows, key=len), random.Random(seed).choice(rows))
+    return [_end(row) for row in dict.fromkeys(found)]
+
+
+def _end(row: TokenRow) -> TokenRow:
+    """The same tokens, of which no more than the last ones are trained."""
+    if len(row.completion) <= TRAINED:
+        return row
+    return TokenRow(row.prompt + row.completion[:-TRAINED], row.completion[-TRAINED:])
+
+
+def _allowed(model: PreTrainedModel, plan: Plan) -> tuple[float, float]:
+    if plan.bfloat16 or getattr(model, "is_quantized", False):
+        return COARSE
+    return ALLOWED.get(model.dtype, COARSE)
+
+
+def _plainly(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, pad_id: int) -> Figures:
+    """By the model's own forward pass, row by row."""
+
+    def losses() -> Iterator[torch.Tensor]:
+        for row in rows:
+            batch = rows_batch(model, [row], pad_id)
+            with _types(model, plan):
+                logits_NV = whole_logits(model, batch)
+                yield head_loss(Head(torch.nn.Identity()), logits_NV, batch.targets_N, allowed=plan.allowed_ids)[0]
+
+    return _figures(model, losses())
+
+
+def _compare(
+    model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout, right: Figures
+) -> tuple[float, float]:
+    """Relative errors of the engine's figures; infinite where it fails."""
+    try:
+        found = _figures(model, _engine_losses(model, _laid_out(model, rows, layout), plan, layout))
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
+        LOG.warning("%s rows fail on this model: %s", layout.kind, error)
+        return float("inf"), float("inf")
+    return found.error(right)
+
+
+def _engine_losses(
+    model: PreTrainedModel, batches: Sequence[MicroBatch], plan: Plan, layout: Layout
+) -> Iterator[torch.Tensor]:
+    with packed_attention(model) if layout.kind == "packed" else nullcontext():
+        for batch in batches:
+            there = batch.to(model.device)
+            with _types(model, plan):
+                hidden_ND = answer_hidden(model, there)
+                yield head_loss(head_of(model), hidden_ND, there.targets_N, allowed=plan.allowed_ids)[0]
+
+
+@contextmanager
+def _types(model: PreTrainedModel, plan: Plan) -> Iterator[None]:
+    """The types that the training computes in."""
+    cast = plan.bfloat16 and model.dtype != torch.bfloat16
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=cast):
+        yield
+
+
+def _figures(model: PreTrainedModel, losses: Iterator[torch.Tensor]) -> Figures:
+    """Loss and gradient summed over the passes."""
+    tensors = _compared(model)
+    total, gradient = 0.0, torch.zeros(sum(tensor.numel() for tensor in tensors), device=model.device)
+    for loss in losses:
+        parts = torch.autograd.grad(loss, tensors, allow_unused=True)
+        flat = [torch.zeros_like(t) if g is None else g for g, t in zip(parts, tensors, strict=True)]
+        gradient += torch.cat([part.flatten().float() for part in flat])
+        total += float(loss.detach())
+    return Figures(total, gradient)
+
+
+def _compared(model: PreTrainedModel) -> list[Any]:
+    """The smallest trainable tensors."""
+    chosen, held = [], 0
+    for tensor in sorted((p for p in model.parameters() if p.requires_grad), key=lambda p: p.numel()):
+        if chosen and held + tensor.numel() > NUMBERS:
+            break
+        chosen.append(tensor)
+        held += tensor.numel()
+    return chosen
