@@ -83,7 +83,8 @@ def fit(
     check_trained(rows, seq2seq=model.config.is_encoder_decoder)
     watcher = Watcher(hooks.on_report, hooks.on_step)
     arguments = TrainingArguments(**loop_options(plan, model, folder))  # opens the group of processes
-    layout, checked = choose_layout(model, rows, plan, pad_id), {}
+    layout = choose_layout(model, rows, plan, pad_id)
+    checked: dict[str, str] = {}
     if plan.self_check:
         layout, checked = check_engine(model, rows, plan, layout)
     sharded = _is_sharded(model, plan)
