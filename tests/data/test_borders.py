@@ -169,6 +169,16 @@ def test_a_told_day_is_formatted_as_templates_ask(format: str, written: str) -> 
     assert str(tokenizer.decode(plain)).startswith("\n ")
 
 
+@pytest.mark.parametrize("format", ["%H:%M", "%S", "%p", "%Y", "%A", "%j"])
+def test_any_part_of_a_date_or_a_time_is_found_out(format: str) -> None:
+    tokenizer = family("phi3")
+    tokenizer.chat_template = f"{{{{ strftime_now('{format}') }}}}|{{{{ messages[0].content }}}}"
+    try:
+        assert with_date(tokenizer, NO_THINKING).date is not None
+    finally:
+        tokenizer.chat_template = TEMPLATES["phi3"][0]
+
+
 def test_templates_without_a_date_have_none() -> None:
     for name in ("phi3", "gemma", "llama3", "llama3-base"):
         assert with_date(family(name), ChatPolicy(date="2024-02-29")).date is None

@@ -274,8 +274,8 @@ def with_date(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> ChatPol
             "), so training and generation would see different prompts; take what is random out of its "
             "chat_template.jinja"
         )
-    days = ("2001-02-03", "2022-11-15")
-    dated = {_apply(tokenizer, turns, replace(policy, date=day), think=think) for day in days}
+    times = ("2001-02-03T04:05:06", "2022-11-15T17:28:39")  # no part of a date or a time is the same in both
+    dated = {_apply(tokenizer, turns, replace(policy, date=time), think=think) for time in times}
     return fixed if len(dated) > 1 else replace(policy, date=None)
 
 

@@ -18,10 +18,13 @@ from graft.config.loading import Resolved
 from graft.errors import DataError
 from graft.models.boundary import UNPROVEN, Limits, positions_of, read_limits, stop_at
 from graft.models.loading import load_tokenizer
+from graft.pipeline.branches import Branch
 from graft.pipeline.prepare.boundary import run_date, stored_certificate
 from graft.pipeline.prepare.check import check
+from graft.pipeline.prepare.lab import prepare
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import run, train
+from graft.pipeline.train.rows import training_rows
 from graft.workbench.chat import open_partners
 
 Build = Callable[..., Resolved]
@@ -172,6 +175,16 @@ def test_rows_beyond_the_models_positions_are_refused_with_both_numbers(tmp_path
     with pytest.raises(DataError, match=told):
         check(recipe(small_recipe, tmp_path, model, long), progress=SilentProgress())
     check(recipe(small_recipe, tmp_path, model, long, data__max_length=250), progress=SilentProgress())
+
+
+def test_a_row_beyond_the_positions_that_the_preflight_has_not_seen_is_refused_by_name(
+    tmp_path: Path, small_recipe: Build
+) -> None:
+    model = str(model_folder(tmp_path, "llama3-base"))
+    long = [{"prompt": "x" * 300, "completion": "elk"}] * 20 + ROWS
+    lab = prepare(recipe(small_recipe, tmp_path, model, long).recipe)
+    with pytest.raises(DataError, match=r"example mine/\d+/0 has 3\d\d tokens, but the model has 256 positions"):
+        training_rows(lab, Branch("trained", 0))
 
 
 def test_replies_beyond_the_models_positions_are_refused_with_all_numbers(tmp_path: Path, small_recipe: Build) -> None:

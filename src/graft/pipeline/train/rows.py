@@ -17,6 +17,7 @@ from graft.models.tokenizer import tokenizer_hash
 from graft.pipeline.branches import Branch, branch_sources
 from graft.pipeline.prepare.examples import branch_examples, mixture
 from graft.pipeline.prepare.lab import Lab
+from graft.types import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def _parts(lab: Lab, branch: Branch) -> dict[str, Any]:
         "template": str(lab.tokenizer.chat_template),
         "policy": asdict(lab.policy),
         "length": lab.recipe.data.max_length,
+        "positions": lab.limits.positions,
     }
 
 
@@ -90,6 +92,16 @@ def _pieces(ids: Sequence[int], length: int, cut: int) -> Iterator[tuple[Sequenc
         yield ids[start : start + length], 1
 
 
+def _check_reads(lab: Lab, example: Example, count: int) -> None:
+    """Refuse a row that the model cannot read; the preflight has seen the first ones only."""
+    limit = lab.limits.positions
+    if limit is not None and count > limit and not lab.policy.apart:
+        raise DataError(
+            f"example {example.id} has {count:,} tokens, but the model has {limit:,} positions; set data.max_length to "
+            f"{limit} at most, and longer rows are left out"
+        )
+
+
 def _write(lab: Lab, branch: Branch, writer: TableWriter, on_rows: Callable[[int], None]) -> dict[str, Any]:
     """Draw, tokenise and write until there are enough rows, or until all passes that were asked for are over."""
     length, fills = lab.recipe.data.max_length, _fills(lab)
@@ -100,6 +112,7 @@ def _write(lab: Lab, branch: Branch, writer: TableWriter, on_rows: Callable[[int
         before = taken
         for example, ids, cut in token_ids(lab.tokenizer, examples, policy=lab.policy):
             taken += 1
+            _check_reads(lab, example, min(len(ids), length))
             if len(ids) <= length:
                 writer.append(ids, cut)
             elif example.prompt is None:  # plain text has no answer to lose
