@@ -155,7 +155,7 @@ def test_a_run_has_one_day_whatever_the_clock_says() -> None:
 
 @pytest.mark.parametrize(
     ("format", "written"),
-    [("%d %B %Y", "05 March 2026"), ("%-d/%-m/%y", "5/3/26"), ("%A, %H:%M", "Thursday, 00:00"), ("%j%%", "064%%")],
+    [("%d %B %Y", "05 March 2026"), ("%-d/%-m/%y", "5/3/26"), ("%A, %H:%M", "Thursday, 00:00"), ("%j%%", "064%")],
 )
 def test_a_told_day_is_formatted_as_templates_ask(format: str, written: str) -> None:
     tokenizer = family("phi3")

@@ -9,16 +9,16 @@ spells are marked, so that they stay text (`graft.data.controls`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from graft.config.schema import ModelSection
 from graft.data.controls import mark, unmarked
+from graft.data.dates import TODAY, told_date
+from graft.data.turns import as_read
 from graft.errors import ModelError, ThinkingPolicyError
 from graft.types import Message
 
@@ -46,9 +46,6 @@ REPLY = "It is the letter r"
 
 TRIALS = 16
 """Renderings that must agree; one of two random words would differ in all but one of 32,768 cases."""
-
-_DIRECTIVES = "aAbBcdeFGHIjklmMpSTuUVwWxXyYZ"
-"""What `strftime` knows."""
 
 
 class ThinkingMode(Enum):
@@ -265,7 +262,7 @@ def with_date(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> ChatPol
     if tokenizer.chat_template is None:
         return replace(policy, date=None)
     turns, think = with_system([Message("user", PROBE)], policy), policy.thinking == "on"
-    today = policy.date or _write(tokenizer, [{"role": "user", "content": ""}], template=_TODAY)
+    today = policy.date or _write(tokenizer, [{"role": "user", "content": ""}], template=TODAY)
     fixed = replace(policy, date=today)
     texts = {_apply(tokenizer, turns, fixed, think=think) for _ in range(TRIALS)}
     if len(texts) > 1:
@@ -282,7 +279,7 @@ def with_date(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> ChatPol
 def pin_date(tokenizer: PreTrainedTokenizerBase, date: str | None) -> None:
     """Fix the day inside the chat template, so that other tools write the prompt that the model was trained on."""
     if isinstance(tokenizer.chat_template, str) and date is not None:
-        tokenizer.chat_template = _dated(tokenizer.chat_template, date)
+        tokenizer.chat_template = told_date(tokenizer.chat_template, date)
 
 
 def after_answer(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy = NO_THINKING) -> tuple[str, str]:
@@ -350,9 +347,9 @@ def _apply(
 def _render(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], policy: ChatPolicy, *, think: bool, prompt: bool
 ) -> str:
-    conversation = [_as_read(tokenizer, turn) for turn in turns]
+    conversation = as_read(tokenizer, turns)
     try:
-        template = None if policy.date is None else _dated(str(tokenizer.get_chat_template()), policy.date)
+        template = None if policy.date is None else told_date(str(tokenizer.get_chat_template()), policy.date)
         text = _write(tokenizer, conversation, template=template, think=think, prompt=prompt)
     except Exception as error:  # a template is a program: it may raise anything
         raise ModelError(
@@ -367,31 +364,6 @@ def _render(
                 f"so the model would never see it; {_advice([turn])}"
             )
     return text
-
-
-def _as_read(tokenizer: PreTrainedTokenizerBase, turn: Message) -> dict[str, Any]:
-    """A turn as templates read it, all its texts marked; the arguments of a tool call are an object."""
-
-    def marked(value: Any) -> Any:
-        if isinstance(value, str):
-            return mark(tokenizer, value, turn.role)
-        if isinstance(value, list):
-            return [marked(part) for part in value]
-        if isinstance(value, dict):
-            return {key: marked(_object(part) if key == "arguments" else part) for key, part in value.items()}
-        return value
-
-    fields = marked(json.loads(turn.fields)) if turn.fields else {}
-    return {"role": turn.role, "content": marked(turn.content), **fields}
-
-
-def _object(arguments: Any) -> Any:
-    """Arguments of a call, which some write as an object and some as its JSON text."""
-    try:
-        found = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
-        return arguments
-    return found if isinstance(found, dict) else arguments
 
 
 def unseen_calls(
@@ -421,20 +393,6 @@ def _write(
             enable_thinking=think,
         )
     )
-
-
-_TODAY = "{{ strftime_now('%Y-%m-%d') }}"
-"""A template that asks for the day in the way in which others do."""
-
-
-def _dated(template: str, date: str) -> str:
-    """A template that is told a day, at midnight, instead of the time it is."""
-    day = datetime.fromisoformat(date)
-    values = {f"%{letter}": day.strftime(f"%{letter}") for letter in _DIRECTIVES}
-    values |= {f"%-{name[1]}": value.lstrip("0") or "0" for name, value in values.items() if value.isdigit()}
-    replaced = "".join(f"|replace({json.dumps(name)}, {json.dumps(value)})" for name, value in values.items())
-    # the empty expression keeps Jinja from trimming what the template begins with
-    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{{{{ '' }}}}{template}"
 
 
 def _difference(texts: set[str]) -> str:

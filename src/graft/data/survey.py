@@ -12,7 +12,8 @@ import numpy as np
 from graft.data.chat import NO_THINKING, ChatPolicy, unseen_calls
 from graft.data.controls import unknown_token
 from graft.data.leaks import duplicates
-from graft.data.tokens import example_pieces, example_turns, is_lost, lost_characters, spelled_controls, token_ids
+from graft.data.pieces import example_pieces, is_lost, lost_characters, spelled_controls
+from graft.data.tokens import example_turns, token_ids
 from graft.types import Example
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from graft.data.borders import Borders, borders_of
 from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, marked_chat, with_reasoning
-from graft.data.controls import MARK, encode_marked, mark, marked_pieces, spelled_tokens, unknown_token, unmarked
+from graft.data.controls import MARK, encode_marked, mark, unmarked
 from graft.errors import DataError, ThinkingPolicyError
 from graft.types import Example, Message, TokenRow
 
@@ -123,7 +123,7 @@ def token_ids(
     with ThreadPoolExecutor(WORKERS) as pool:  # the tokenizer works outside the interpreter's lock
         ahead: deque[tuple[list[Example], list[tuple[str, str]], Future[tuple[Any, Any]]]] = deque()
         for chunk in _chunks(examples):
-            texts = [_texts(renderer, borders, example, think) for example in chunk]
+            texts = [marked_texts(renderer, borders, example, think) for example in chunk]
             ahead.append((chunk, texts, pool.submit(both, tokenizer, texts, joint)))
             if len(ahead) > WORKERS:
                 yield from _ended(tokenizer, *ahead.popleft(), borders, policy)
@@ -273,79 +273,7 @@ def example_turns(example: Example) -> tuple[Message, ...]:
     return (*example.history, Message(example.asker, example.prompt or ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One token of a row.
-
-    Attributes:
-        id: its id.
-        text: what it stands for; a part of the row's text, or the token's own name where it was added to that.
-        start: where it begins in the prompt's text; ``None`` for what belongs to the answer or was added.
-        trained: it carries loss.
-    """
-
-    id: int
-    text: str
-    start: int | None
-    trained: bool
-
-
-def example_pieces(
-    tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING
-) -> tuple[str, list[Piece]]:
-    """The text of an example's prompt, and its row token by token, as it is trained.
-
-    Raises:
-        DataError: the example has nothing to train, or its prompt's tokens change when the answer follows.
-        ThinkingPolicyError: it carries reasoning, but the policy is ``off``.
-    """
-    ((_, ids, cut),) = token_ids(tokenizer, [example], policy=policy)
-    prompt, answer = _texts(PromptRenderer(tokenizer, policy), borders_of(tokenizer, policy), example, None)
-    parts = [prompt, answer] if policy.apart else [prompt + answer]
-    pieces: list[Piece] = []
-    for index, part in enumerate(parts):
-        text = unmarked(part)
-        for token, (left, right) in _spans(tokenizer, part):
-            while ids[len(pieces)] != token:  # what the tokenizer adds
-                pieces.append(_named(tokenizer, ids, len(pieces), cut))
-            start = None if index or len(pieces) >= cut else left
-            pieces.append(Piece(token, text[left:right], start, len(pieces) >= cut))
-    pieces += [_named(tokenizer, ids, place, cut) for place in range(len(pieces), len(ids))]
-    return unmarked(prompt), pieces
-
-
-def _spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, tuple[int, int]]]:
-    if MARK in text:
-        return marked_pieces(tokenizer, text)
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
-
-
-def _named(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int, cut: int) -> Piece:
-    return Piece(ids[place], str(tokenizer.convert_ids_to_tokens(ids[place])), None, place >= cut)
-
-
-def lost_characters(tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING) -> str:
-    """The characters of an example that the tokenizer cannot write, each once: the model reads them as unknown."""
-    _, pieces = example_pieces(tokenizer, example, policy)
-    lost = (piece.text for piece in pieces if is_lost(tokenizer, piece))
-    return "".join(dict.fromkeys("".join(lost)))
-
-
-def is_lost(tokenizer: PreTrainedTokenizerBase, piece: Piece) -> bool:
-    """Whether the tokenizer cannot write what a token stands for."""
-    unknown = unknown_token(tokenizer)
-    return unknown is not None and piece.id == tokenizer.unk_token_id and piece.text != unknown
-
-
-def spelled_controls(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[str, ...]:
-    """The control tokens that an example's content spells, which is read as text."""
-    turns = [("text" if example.prompt is None else "assistant", example.gold)]
-    turns += [(turn.role, turn.content) for turn in example_turns(example)]
-    return spelled_tokens(tokenizer, "\n".join(mark(tokenizer, content, role) for role, content in turns))
-
-
-def _texts(renderer: PromptRenderer, borders: Borders, example: Example, think: bool | None) -> tuple[str, str]:
+def marked_texts(renderer: PromptRenderer, borders: Borders, example: Example, think: bool | None) -> tuple[str, str]:
     """Prompt and completion of an example as marked text; the end of the turn is not part of it."""
     tokenizer = renderer.tokenizer
     example = ended_once(borders, example)
