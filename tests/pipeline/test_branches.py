@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from graft.config.schema import Recipe
+from graft.errors import ConfigError
 from graft.pipeline.branches import collateral_tasks, target_tasks
+from graft.pipeline.prepare.validate import validate
 
 
 def recipe(trained: str, scored: list[Any]) -> Recipe:
@@ -29,3 +31,17 @@ def test_a_general_task_is_no_target_by_itself(
 ) -> None:
     found = recipe(trained, scored)
     assert (target_tasks(found), collateral_tasks(found)) == (targets, collateral)
+
+
+@pytest.mark.parametrize(
+    ("task", "role", "message"),
+    [
+        ("spelling", "target", "eval.roles says spelling is target, but data.train trains it"),
+        ("wikitext", "target", "wikitext is a target, but it is plain text"),
+    ],
+)
+def test_a_role_that_means_nothing_is_refused(task: str, role: str, message: str) -> None:
+    found = recipe("spelling", ["spelling", {"task": task, "role": role}] if task != "spelling" else
+                   [{"task": task, "role": role}])  # fmt: skip
+    with pytest.raises(ConfigError, match=message):
+        validate(found, training=False)

@@ -40,6 +40,7 @@ def validate(recipe: Recipe, *, training: bool = True) -> None:
         _check_engine(recipe)
         stopping_of(recipe)
         MODES[recipe.mode].check(recipe)
+    _check_roles(recipe)
     _check_sources(recipe)
     check_style(recipe)
     _check_arms(recipe)
@@ -70,6 +71,18 @@ def _check_tasks(recipe: Recipe) -> None:
                 raise ConfigError(
                     f"{where}.{key} is {str(path)!r}, but there is no such file or folder; check the path"
                 )
+
+
+def _check_roles(recipe: Recipe) -> None:
+    """A role is for a task that is scored and not trained, and plain text carries no claim."""
+    for task, role in recipe.eval.roles.items():
+        if task in trained_tasks(recipe):
+            raise ConfigError(f"eval.roles says {task} is {role}, but data.train trains it; leave its role out")
+        if role == "target" and own_task(recipe, task) is None and tasks.card(task).kind == "corpus":
+            raise ConfigError(
+                f"eval.roles says {task} is a target, but it is plain text, whose perplexity carries no claim; make it "
+                "collateral"
+            )
 
 
 def check_run_folder(recipe: Recipe) -> None:
