@@ -18,33 +18,28 @@ Sources: Berger (1982), Technometrics 24:295–300; Holm (1979); Schuirmann (198
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from graft.errors import DataError
 from graft.stats import wording
-from graft.stats.arms import BASE, FORMAT, TRAINED, Contrast, TaskScores
+from graft.stats.arms import BASE, FORMAT, TRAINED, TaskScores
 from graft.stats.ceiling import normalised_transfer
+from graft.stats.collateral import judge_collateral
 from graft.stats.contrasts import (
     Sample,
-    Variances,
-    accuracies,
     measure_contrast,
     missing_arms,
-    no_contrast,
     outcome_rows,
     read_sample,
-    scored_rows,
 )
 from graft.stats.decide import Evidence, Rules, decide
+from graft.stats.evidence import gather
 from graft.stats.form import split_change
-from graft.stats.headlines import collateral_headline, study_headline, target_headline
+from graft.stats.headlines import study_headline, target_headline
 from graft.stats.intervals import NAN
 from graft.stats.learned import manipulation_check
-from graft.stats.multiplicity import holm
 from graft.stats.needed import words_to_decide
-from graft.stats.spread import seed_variances
-from graft.stats.study import CONFIRMATORY_SEEDS, Collateral, Study, TargetVerdict, Verdict
+from graft.stats.study import CONFIRMATORY_SEEDS, Study, TargetVerdict, Verdict
 
 MOST_DISAGREEMENT = 0.01
 """Share of items whose one-pass and generated verdicts may differ; above it the border of the answer is broken."""
@@ -110,7 +105,7 @@ def judge(
         exploratory=exploratory,
         audit_ok=audit_ok,
         audit_reasons=tuple(audit_reasons),
-        collateral=_collateral(trained_task.task, collateral, rules),
+        collateral=judge_collateral(trained_task.task, collateral, rules),
     )
 
 
@@ -141,101 +136,6 @@ def _check(tasks: Sequence[TaskScores], targets: int, rules: Rules) -> None:
         raise DataError(f"every task must stand once in a study, but got {', '.join(names)}")
     if not 0 < rules.margin < 1 or not 0 < rules.alpha < 1:
         raise DataError(f"margin and alpha must lie in (0, 1), but got margin={rules.margin}, alpha={rules.alpha}")
-
-
-def gather(targets: Sequence[TaskScores], rules: Rules) -> list[Evidence]:
-    """Measure every target of a declared family: contrasts, p-values after Holm, and the strict ones beside."""
-    samples = [read_sample(target.task, target.clusters, outcome_rows(target)) for target in targets]
-    strict = [
-        read_sample(target.task, target.clusters, scored_rows(target.task, len(target.clusters), target.strict))
-        for target in targets
-    ]
-    variances = seed_variances([sample.arms for sample in samples])
-    strict_variances = seed_variances([sample.arms for sample in strict])
-    contrasts = [_contrasts(sample, own, rules) for sample, own in zip(samples, variances, strict=True)]
-    gains, losses = (
-        holm([_gain_p(_required(found)) for found in contrasts]),
-        holm([_loss_p(found[0]) for found in contrasts]),
-    )
-    return [
-        Evidence(
-            scores=targets[k],
-            sample=samples[k],
-            variances=variances[k],
-            arms=accuracies(samples[k]),
-            contrasts=contrasts[k],
-            gain_p=_gain_p(_required(contrasts[k])),
-            gain_p_adjusted=float(gains[k]),
-            loss_p_adjusted=float(losses[k]),
-            strict=_strict_contrasts(strict[k], strict_variances[k], rules),
-            skill=_skill_contrasts(targets[k], samples[k], variances[k], rules),
-        )
-        for k in range(len(targets))
-    ]
-
-
-def _contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
-    """The required contrasts, undefined where an arm is missing, then every other arm against the base."""
-    found = []
-    for before in (BASE, *rules.controls):
-        missing = missing_arms(sample, (TRAINED, before))
-        found.append(
-            no_contrast(TRAINED, before, " and ".join(missing), rules.margin)
-            if missing
-            else measure_contrast(
-                sample, TRAINED, before, variances, required=True, margin=rules.margin, alpha=rules.alpha
-            )
-        )
-    if not missing_arms(sample, (BASE,)):
-        found += [
-            measure_contrast(sample, arm, BASE, variances, required=False, margin=rules.margin, alpha=rules.alpha)
-            for arm in sample.arms
-            if arm not in (BASE, TRAINED)
-        ]
-    return tuple(found)
-
-
-def _strict_contrasts(sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
-    """The required contrasts by strict score, where all their arms have one."""
-    if missing_arms(sample, (BASE, TRAINED, *rules.controls)):
-        return ()
-    return tuple(
-        measure_contrast(sample, TRAINED, before, variances, required=True, margin=rules.margin, alpha=rules.alpha)
-        for before in (BASE, *rules.controls)
-    )
-
-
-def _skill_contrasts(scores: TaskScores, sample: Sample, variances: Variances, rules: Rules) -> tuple[Contrast, ...]:
-    """Base and trained against the best answer that needs no skill, where such answers were scored."""
-    rivals = scored_rows(scores.task, sample.n_items, scores.rivals)
-    if not rivals or not sample.n_items:
-        return ()
-    best = max(rivals, key=lambda name: float(rivals[name].mean()))
-    beside = read_sample(scores.task, scores.clusters, {**sample.rows, best: rivals[best]})
-    return tuple(
-        measure_contrast(beside, arm, best, variances, required=False, margin=rules.margin, alpha=rules.alpha)
-        for arm in (BASE, TRAINED)
-        if arm in sample.arms
-    )
-
-
-def _required(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    return [contrast for contrast in contrasts if contrast.required]
-
-
-def _gain_p(required: Sequence[Contrast]) -> float:
-    """P of "better than both": the larger p, 1 unless both changes are positive, NaN when one is undefined."""
-    if any(math.isnan(contrast.change.p) for contrast in required):
-        return NAN
-    if not all(contrast.change.estimate > 0 for contrast in required):
-        return 1.0
-    return max(contrast.change.p for contrast in required)
-
-
-def _loss_p(against_base: Contrast) -> float:
-    """P of "worse than the base", 1 unless the change is negative, NaN when it is undefined."""
-    change = against_base.change
-    return change.p if math.isnan(change.p) or change.estimate < 0 else 1.0
 
 
 def _incomplete(sample: Sample, rules: Rules) -> list[str]:
@@ -296,28 +196,3 @@ def _overall(targets: Sequence[TargetVerdict], trouble: Sequence[str]) -> tuple[
         if word in words:
             return word, reasons
     return (words.pop() if len(words) == 1 else Verdict.INCONCLUSIVE), reasons
-
-
-def _collateral(trained: str, tasks: Sequence[TaskScores], rules: Rules) -> tuple[Collateral, ...]:
-    """Whether training harmed the tasks that no claim is made about; those without base or trained are left out."""
-    samples = [read_sample(scores.task, scores.clusters, outcome_rows(scores)) for scores in tasks]
-    samples = [sample for sample in samples if not missing_arms(sample, (BASE, TRAINED))]
-    variances = seed_variances([sample.arms for sample in samples])
-    measured = [
-        tuple(
-            measure_contrast(sample, TRAINED, before, own, required=False, margin=rules.margin, alpha=rules.alpha)
-            for before in (BASE, FORMAT)
-            if before in sample.arms
-        )
-        for sample, own in zip(samples, variances, strict=True)
-    ]
-    adjusted = holm([_loss_p(contrasts[0]) for contrasts in measured])
-    found = []
-    for sample, contrasts, p in zip(samples, measured, adjusted, strict=True):
-        change, seeds = contrasts[0].change, sample.arms[TRAINED].seeds
-        harmed = bool(p < rules.alpha) and change.interval.high < 0 and seeds > 1
-        excluded = change.interval90.low > -rules.margin and seeds > 1
-        said = collateral_headline(trained, sample.task, contrasts[0], harmed, excluded, seeds)
-        sizes = (sample.n_items, sample.n_clusters, seeds)
-        found.append(Collateral(sample.task, harmed, excluded, said, float(p), *sizes, accuracies(sample), contrasts))
-    return tuple(found)
