@@ -88,6 +88,7 @@ class _Scores:
     seeds: tuple[int, ...]
     shares: NDArray[np.float64]
     metric: str
+    outcome: str
 
 
 def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
@@ -146,7 +147,7 @@ def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
 
 def _read_scores(folder: Path) -> dict[str, _Scores]:
     """Scores of the trained arm by task; a seed that was scored on other items than the first is left out."""
-    metrics = _metrics(folder)
+    known = _facts(folder)
     tables: dict[str, dict[int, dict[str, Mapping[str, Any]]]] = {}
     for file in list_samples(folder):
         if file.arm == TRAINED:
@@ -156,20 +157,20 @@ def _read_scores(folder: Path) -> dict[str, _Scores]:
             tables.setdefault(file.task, {})[file.seed or 0] = kept
     found = {}
     for task, by_seed in tables.items():
-        metric, first = metrics.get(task, ACCURACY), next(iter(by_seed.values()))
+        (metric, outcome), first = known.get(task, (ACCURACY, "right")), next(iter(by_seed.values()))
         ids = sorted(first)
         kept_seeds = [seed for seed, rows in by_seed.items() if sorted(rows) == ids]
-        shares = [metric_shares(metric, [by_seed[seed][item] for item in ids]) for seed in kept_seeds]
+        shares = [metric_shares(metric, [by_seed[seed][item] for item in ids], outcome) for seed in kept_seeds]
         words = np.array([first[item].get("word") or item for item in ids])
-        found[task] = _Scores(tuple(ids), words, tuple(kept_seeds), np.stack(shares), metric_title(metric))
+        found[task] = _Scores(tuple(ids), words, tuple(kept_seeds), np.stack(shares), metric_title(metric), outcome)
     return found
 
 
-def _metrics(folder: Path) -> dict[str, str]:
-    """The metric of every task's card, as far as the run stored it."""
+def _facts(folder: Path) -> dict[str, tuple[str, str]]:
+    """Metric and outcome of every task, as far as the run stored them."""
     path = folder / "forecast.json"
     known = read_json(path)["tasks"] if path.is_file() else {}
-    return {task: str(facts["metric"]) for task, facts in known.items() if "metric" in facts}
+    return {task: (str(f.get("metric", ACCURACY)), str(f.get("outcome", "right"))) for task, f in known.items()}
 
 
 def _accuracy(name: str, task: str, own: _Scores | None, first: _Scores | None, *, first_run: bool) -> Accuracy:
@@ -180,6 +181,9 @@ def _accuracy(name: str, task: str, own: _Scores | None, first: _Scores | None, 
     if first_run or first is None or not first.ids:
         reason = "this is the first run" if first_run else "the first run was not scored on this task"
         return Accuracy(name, task, accuracy, own.seeds, n, False, undefined(reason, n=n))
+    if (own.metric, own.outcome) != (first.metric, first.outcome):
+        said = f"judged by {own.outcome} {own.metric}, and the first run by {first.outcome} {first.metric}"
+        return Accuracy(name, task, accuracy, own.seeds, n, False, undefined(said, n=n))
     paired = own.ids == first.ids
     found: RunChange = run_change(*(RunScores(s.shares, s.words) for s in (first, own)), paired=paired)
     return Accuracy(name, task, accuracy, own.seeds, n, paired, found.interval, found.p, found.one_seed)

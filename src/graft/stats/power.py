@@ -45,6 +45,7 @@ class Plan:
         seed_sd: spread of an arm's accuracy between seeds, in proportion units.
         discordance: share of items that change sides between the base and a seed, in (0, 0.5].
         alpha: error rate of the family of claims.
+        controls: trained controls that a claim must beat beside the base.
     """
 
     words: int
@@ -53,6 +54,7 @@ class Plan:
     seed_sd: float = UNKNOWN_SEED_SD
     discordance: float = UNKNOWN_DISCORDANCE
     alpha: float = 0.05
+    controls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +92,32 @@ def claimed_from(plan: Plan, rng: np.random.Generator, draws: int = DRAWS) -> ND
         )
     parts = _parts(plan.discordance)
     spread = math.sqrt(plan.seed_sd**2 + parts.noise / plan.words)
-    accuracy = spread * rng.normal(size=(2, draws, plan.targets, plan.seeds))  # trained and format
+    accuracy = spread * rng.normal(size=(1 + plan.controls, draws, plan.targets, plan.seeds))  # trained first
     seen = accuracy.var(axis=3, ddof=1)
-    pooled = np.maximum(seen.mean(axis=2), seen[:, :, 0])
+    variance = np.maximum(seen.mean(axis=2), seen[:, :, 0]) / plan.seeds
     df = float(plan.targets * (plan.seeds - 1))
-    trained, control = pooled / plan.seeds
     luck = accuracy[:, :, 0].mean(axis=2)
-    words = rng.normal(size=(2, draws)) / math.sqrt(plan.words)
-    against_base = luck[0] + math.sqrt(parts.base) * words[0]
-    against_control = luck[0] - luck[1] + math.sqrt(parts.control) * words[1]
-    both = (trained + control) ** 2 / (trained**2 + control**2) * df
+    words = rng.normal(size=(1 + plan.controls, draws)) / math.sqrt(plan.words)
     level = 1 - plan.alpha / plan.targets
-    needed = [
-        np.maximum(_half(variance, freedom, shared / plan.words, plan.words, level), reach) - error
-        for variance, freedom, shared, error, reach in (
-            (trained, df, parts.base, against_base, _reach(plan, parts.base, parts.noise, level)),
-            (
-                trained + control,
-                both,
-                parts.control,
-                against_control,
-                _reach(plan, parts.control, 2 * parts.noise, level),
-            ),
-        )
-    ]
-    return np.sort(np.maximum(needed[0], needed[1]))
+
+    def needed(
+        seeds: NDArray[np.float64],
+        freedom: NDArray[np.float64] | float,
+        error: NDArray[np.float64],
+        shared: float,
+        noise: float,
+    ) -> NDArray[np.float64]:
+        half = _half(seeds, freedom, shared / plan.words, plan.words, level)
+        return np.maximum(half, _reach(plan, shared, noise, level)) - error
+
+    error = luck[0] + math.sqrt(parts.base) * words[0]
+    least = needed(variance[0], df, error, parts.base, parts.noise)
+    for k in range(1, 1 + plan.controls):
+        error = luck[0] - luck[k] + math.sqrt(parts.control) * words[k]
+        seeds = variance[0] + variance[k]
+        welch = seeds**2 / (variance[0] ** 2 + variance[k] ** 2) * df
+        least = np.maximum(least, needed(seeds, welch, error, parts.control, 2 * parts.noise))
+    return np.sort(least)
 
 
 def smallest_detectable(plan: Plan, rng: np.random.Generator) -> float:

@@ -64,8 +64,8 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
     """
     recipe = lab.recipe
     spread = expected_spread(recipe)
-    targets = max(1, len(target_tasks(recipe)))
-    plan = Plan(LEAST_WORDS, len(recipe.study.seeds), targets, spread.sd, alpha=recipe.study.alpha)
+    targets, controls = max(1, len(target_tasks(recipe))), max(1, len(recipe.study.controls))
+    plan = Plan(LEAST_WORDS, len(recipe.study.seeds), targets, spread.sd, alpha=recipe.study.alpha, controls=controls)
     tasks: dict[str, dict[str, Any]] = {}
     for items in lab.items:
         if items.split != "eval":
@@ -92,7 +92,7 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
         "steps": lab.steps,
         "judged": list(target_tasks(recipe)) if claims(recipe) and plan.seeds > 1 else [],
         "power": list(power_rows(plan, most)) if claims(recipe) and most else [],
-        "note": f"power {POWER:.0%} for both contrasts, Holm over {targets} target{'s' * (targets > 1)} "
+        "note": f"power {POWER:.0%} for every contrast, Holm over {targets} target{'s' * (targets > 1)} "
         f"at {recipe.study.alpha:g}; {UNKNOWN_DISCORDANCE:.0%} of the items assumed to change sides; seeds spread by "
         f"{100 * spread.sd:.1f} points, {spread.basis}",
     }
