@@ -82,6 +82,37 @@ def test_a_head_that_is_more_than_a_layer_is_used_as_the_model_does(name: str, s
     assert reading_of(model) is Reading.OWN
 
 
+def scaled(kind: str) -> PreTrainedModel:
+    """A model whose positions change from 16 tokens on."""
+    rope: dict[str, Any] = {"rope_type": kind, "rope_theta": 10_000.0, "factor": 4.0}
+    if kind == "longrope":
+        rope |= {"original_max_position_embeddings": 16, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
+        return toy_of("phi3", rope_parameters=rope, max_position_embeddings=64, original_max_position_embeddings=16)
+    return toy_of("llama", rope_parameters=rope, max_position_embeddings=16)
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_a_text_that_scales_positions_changes_no_other(kind: str) -> None:
+    model, rows = scaled(kind), some_rows(7)
+    assert max(map(len, rows)) > 16 > min(map(len, rows))
+    layout = choose_layout(model, rows, PLAN, pad_id=0)
+    assert layout.kind == "padded"
+    right = [own_loss(scaled(kind), row).item() for row in rows]
+    with torch.no_grad():
+        batch = rows_batch(model, rows, 0)
+        losses_N = torch.nn.functional.cross_entropy(
+            head_of(model)(answer_hidden(model, batch)), batch.targets_N, reduction="none"
+        )
+    found = [part.sum().item() for part in torch.split(losses_N, [len(row.completion) for row in rows])]
+    assert found == pytest.approx(right, rel=1e-5)
+    replies: list[list[int]] = [[] for _ in rows]
+    prompts = [row.prompt for row in rows]
+    for step in decode(model, prompts, Sampling(max_new_tokens=8), pad_id=0, end_ids=frozenset(), streams=range(7)):
+        for index, token in step:
+            replies[index].append(token)
+    assert replies == [generated(scaled(kind), prompt, frozenset({511})) for prompt in prompts]
+
+
 @pytest.mark.parametrize("name", ["lfm2", "falcon_h1", "mamba2", "qwen3_next"])
 def test_states_that_leak_are_found_in_half_precision_too(name: str) -> None:
     assert why_not_packed(toy_of(name)) is not None

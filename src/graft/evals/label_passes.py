@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from graft.models.lengths import length_limit
+
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
@@ -90,7 +92,8 @@ def takes_trees(model: PreTrainedModel, longest: int) -> bool:
     config = model.config.get_text_config()
     if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
         return False
-    if getattr(model, "_is_stateful", False):
+    limit = length_limit(model)
+    if getattr(model, "_is_stateful", False) or (limit is not None and longest > limit):
         return False
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
     if kinds - {"full_attention", "sliding_attention"}:

@@ -23,6 +23,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from graft.models.head import layers_of
+from graft.models.lengths import length_limit
 from graft.models.trial import FAILURES, bare, evaluating
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def why_not_packed(model: PreTrainedModel, longest: int = 0) -> str | None:
         getattr(config, "attention_dropout", 0.0), getattr(config, "attn_pdrop", 0.0)
     ):
         return "its attention has dropout, which the CUDA kernel lacks"
+    limit = length_limit(inner)
+    if limit is not None and longest > limit:
+        return f"a row longer than {limit:,} tokens changes how its neighbours' positions are read"
     if not inner._can_set_attn_implementation():
         return "its attention cannot be replaced"
     windows = Windows()

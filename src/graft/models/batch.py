@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from graft.models.lengths import forget_lengths, length_limit
 from graft.models.trial import bare
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Batch:
         self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_id: int, *, cached: bool = True
     ) -> None:
         self.model: Any = bare(model)
+        if length_limit(self.model) is not None:
+            forget_lengths(self.model)
         self.cached = cached
         self.first = True
         self.inputs: dict[str, Any] = {"use_cache": cached}

@@ -8,6 +8,7 @@ with its share of the key-value cache once it has ended its turn, so no time goe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 
 from graft.models.batch import Batch
+from graft.models.lengths import length_limit
 from graft.models.selftest import Habits, habits_of
+from graft.models.trial import bare
 from graft.types import Sampling
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ def decode(
         Step by step the pairs (index of the prompt, new token) of every reply that is not finished.
     """
     habits = habits_of(model)
-    for group in _groups(prompts, habits):
+    for group in _groups(prompts, habits, _longest_shared(model, sampling.max_new_tokens)):
         together = [prompts[index] for index in group]
         # What a model holds outside of its cache is begun anew only where a prompt has several tokens.
         cached = habits.cached and (habits.leaves or max(map(len, together)) > 1)
@@ -60,13 +63,20 @@ def decode(
             yield [(group[row], token) for row, token in step]
 
 
-def _groups(prompts: Sequence[Sequence[int]], habits: Habits) -> list[list[int]]:
+def _longest_shared(model: PreTrainedModel, max_new_tokens: int) -> float:
+    """Tokens of the longest prompt that no other notices in its batch, whatever is written after it."""
+    limit = length_limit(bare(model))
+    return math.inf if limit is None else limit - max_new_tokens
+
+
+def _groups(prompts: Sequence[Sequence[int]], habits: Habits, longest: float) -> list[list[int]]:
     """Which prompts are written together."""
-    if habits.together == "any":
-        return [list(range(len(prompts)))]
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[str, int], list[int]] = {}
     for index, prompt in enumerate(prompts):
-        groups.setdefault(len(prompt) if habits.together == "equal" else index, []).append(index)
+        if habits.together == "none" or len(prompt) > longest:
+            groups["alone", index] = [index]
+        else:
+            groups.setdefault(("length", len(prompt) if habits.together == "equal" else 0), []).append(index)
     return list(groups.values())
 
 

@@ -10,7 +10,7 @@ logits of shape (B, T, V) never exist.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import torch
 
 from graft.models.attention import Documents, Group
 from graft.models.head import Head, is_layer_alone, layers_of, own_head
+from graft.models.lengths import forget_lengths, length_limit
 from graft.models.trial import FAILURES, LONG, SHORT, bare, difference, evaluating, rounding
 from graft.types import TokenRow
 
@@ -189,7 +190,17 @@ def answer_hidden(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:
         Shape (N, D); of a model that is read by its whole forward pass the logits themselves, (N, V).
     """
     inner = bare(model)  # adapters stay inside its layers
-    return whole_logits(model, batch) if reading_of(model) is Reading.WHOLE else _hidden(inner, batch)
+    if reading_of(model) is Reading.WHOLE:
+        return whole_logits(model, batch)
+    limit = length_limit(inner)
+    if limit is None:
+        return _hidden(inner, batch)
+    parts = [batch] if batch.ids_BT.shape[1] <= limit or batch.documents is not None else list(_rows_of(batch))
+    found = []
+    for part in parts:
+        forget_lengths(inner)
+        found.append(_hidden(inner, part))
+    return torch.cat(found)
 
 
 def _hidden(inner: Any, batch: MicroBatch) -> torch.Tensor:
@@ -212,19 +223,33 @@ def _hidden(inner: Any, batch: MicroBatch) -> torch.Tensor:
 def whole_logits(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:
     """Logits of shape (N, V) by the model's own forward pass over each row of a padded batch alone, without padding."""
     inner, parts = bare(model), []
+    for row in _rows_of(batch):
+        inputs = {"input_ids": row.ids_BT}
+        if row.encoder_ids_BS is not None:
+            inputs = {"input_ids": row.encoder_ids_BS, "decoder_input_ids": row.ids_BT}
+        if length_limit(inner) is not None:
+            forget_lengths(inner)
+        logits_TV = type(inner).forward(inner, **inputs, use_cache=False, return_dict=True).logits[0]
+        parts.append(logits_TV.index_select(0, row.where_N))
+    return torch.cat(parts)
+
+
+def _rows_of(batch: MicroBatch) -> Iterator[MicroBatch]:
+    """The rows of a padded batch in which a token is trained, each alone and without padding."""
     for row, ids_T in enumerate(batch.ids_BT):
         start = row * len(ids_T)
-        where_n = batch.where_N[(batch.where_N >= start) & (batch.where_N < start + len(ids_T))] - start
-        if not len(where_n):
+        mine_N = (batch.where_N >= start) & (batch.where_N < start + len(ids_T))
+        if not mine_N.any():
             continue
-        ids_1T = ids_T[None, : int(where_n.max()) + 2]  # the last token of a row is trained, so nothing follows it
-        inputs = {"input_ids": ids_1T}
+        where_n = batch.where_N[mine_N] - start
+        encoded = mask_1S = None
         if batch.encoder_ids_BS is not None and batch.encoder_mask_BS is not None:
-            encoded_1S = batch.encoder_ids_BS[row][batch.encoder_mask_BS[row] == 1][None]
-            inputs = {"input_ids": encoded_1S, "decoder_input_ids": ids_1T}
-        logits_TV = type(inner).forward(inner, **inputs, use_cache=False, return_dict=True).logits[0]
-        parts.append(logits_TV.index_select(0, where_n))
-    return torch.cat(parts)
+            encoded = batch.encoder_ids_BS[row][batch.encoder_mask_BS[row] == 1][None]
+            mask_1S = torch.ones_like(encoded)
+        ids_1T = ids_T[None, : int(where_n.max()) + 2]  # the last token of a row is trained, so nothing follows it
+        yield MicroBatch(
+            ids_1T, where_n, batch.targets_N[mine_N], encoder_ids_BS=encoded, encoder_mask_BS=mask_1S
+        )  # fmt: skip
 
 
 def answer_logits(
