@@ -38,9 +38,9 @@ prose (*Alice's Adventures in Wonderland*, *Pride and Prejudice*) in {minutes:.0
 The chats ask about words of the packaged pool `base` and made-up words only: none that an experiment trains or scores.
 
 Measured on the shipped weights: greedy exact match, held-out words in held-out phrasings, n = {items:,} items per task.
-The trivial answers are those of the task's own baselines, for instance the most frequent answer.
+Without the skill: the best of the task's trivial answers and of a regression on what can be read off the item.
 
-| task | exact match | best trivial answer |
+| task | exact match | best answer without the skill |
 | --- | --- | --- |
 {rows}
 """
