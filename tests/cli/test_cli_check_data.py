@@ -194,7 +194,7 @@ def test_held_out_tweets_among_the_training_rows_stop_the_run_and_are_listed(
 def test_the_page_of_real_tweets_holds_trained_tokens_and_leaks_below_the_limit(
     tweets: Callable[[int], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", tweets(0), "--strict", *SMALL]) == 1
+    assert main(["check", tweets(0), "--strict", *SMALL, "check.max_leaked=0.05"]) == 1
     shown = capsys.readouterr()
     assert "⟦" in shown.out
     assert re.search(r"⟦(bearish|bullish|neutral)<\|im_end\|>⟧", shown.out), "what is trained stands in brackets"

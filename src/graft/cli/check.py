@@ -35,9 +35,17 @@ STYLES: dict[str, dict[str, Any]] = {
 @click.command("check", cls=Command, example="graft check recipes/quickstart.yaml train.max_steps=20")
 @click.argument("arguments", nargs=-1, metavar="RECIPE [KEY=VALUE]...", shell_complete=complete_recipes)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [RUNS/preflight.html]")
+@click.option(
+    "--drop-leaks",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the ids of the held-out items that no training text gives away.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when there are warnings.")
 @click.pass_obj
-def check_command(common: Common, arguments: tuple[str, ...], html: Path | None, strict: bool) -> int:
+def check_command(
+    common: Common, arguments: tuple[str, ...], html: Path | None, drop_leaks: Path | None, strict: bool
+) -> int:
     """Check a recipe and show what it would do.
 
     Prints the resolved recipe with the origin of every value that is not a default, examples token by token, what is
@@ -54,7 +62,7 @@ def check_command(common: Common, arguments: tuple[str, ...], html: Path | None,
     from graft.pipeline.prepare.check import check
 
     with open_progress(quiet=common.quiet or common.json) as progress:
-        result = check(resolved, progress=progress, page=html)
+        result = check(resolved, progress=progress, page=html, clean=drop_leaks)
     code = EXIT_WARNINGS if strict and result.warnings else 0
     if common.json:
         recipe_json = resolved.recipe.model_dump(mode="json")

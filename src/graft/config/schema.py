@@ -284,7 +284,8 @@ class CheckSection(Section):
     """What the preflight looks for before anything heavy."""
 
     near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
-    """Two prompts are near-duplicates from this similarity on: Jaccard, of their sets of five-word pieces."""
+    """Two texts are near-duplicates from this similarity on: Jaccard, of their runs of three letters, or of eight in
+    texts of 50 words or more. Texts of eight words or more that differ in one word always are."""
 
     max_leaked: Share = 0.01
     """Largest share of held-out items that may stand in the training rows, exactly or nearly; above it nothing runs."""

@@ -18,7 +18,7 @@ from unicodedata import normalize
 from graft import errors
 from graft.tasks.answers.reading import TERMINAL, before_next_question, plain, settle
 from graft.tasks.base import Split, Task, constant_answer
-from graft.types import Example, Score
+from graft.types import Example, Message, Score
 
 Row = Mapping[str, Any]
 """One row of a dataset by column name."""
@@ -51,6 +51,9 @@ class HubSource:
     gated: bool = False
     revision: str | None = None
 
+
+LEAST_LETTERS = 12
+"""Letters from which a cell says something by itself: shorter ones may stand in a prompt by chance."""
 
 HELD_OUT_SHARE = 0.1
 """Share of the rows that is held out where a dataset has no split of its own for it."""
@@ -101,6 +104,12 @@ class DatasetTask(Task):
         order = random.Random(f"{self.card.name}/{split}/{seed}/{number}").sample(range(len(rows)), len(rows))
         return (example for index in order if (example := self.example(rows[index], index)) is not None)
 
+    def sources(self, split: Split) -> Iterator[tuple[str, str]]:
+        """The id of each example of a split and what its row says, in the order of the rows."""
+        for index, row in enumerate(self.rows("eval" if split == "eval" else "train")):
+            if (example := self.example(row, index)) is not None:
+                yield example.id, source_text(row, example)
+
     def score(self, example: Example, reply: str) -> Score:
         """Exact match; lenient forgives case, white space, punctuation at the ends and what follows the answer.
 
@@ -114,6 +123,39 @@ class DatasetTask(Task):
         """The most frequent right answer, and the prompt itself: a copied passage shares words with any answer."""
         echoed = [example.prompt or "" for example in examples]
         return {"most frequent answer": constant_answer(examples), "echo the prompt": echoed}
+
+
+def source_text(row: Row, example: Example) -> str:
+    """What a row says, without how it is asked: its cells that stand in the prompt, but for the answer.
+
+    Where no cell stands there word for word, the prompt itself with the turns before it, or the text of a corpus.
+    """
+    asked = asked_text(example)
+    if example.prompt is None:
+        return asked
+    cells = [cell for value in row.values() for cell in _cells(value) if cell != example.gold.strip() and cell in asked]
+    said = [cell for cell in dict.fromkeys(cells) if len(cell) >= LEAST_LETTERS] or list(dict.fromkeys(cells))
+    return "\n".join(said) or asked
+
+
+def asked_text(example: Example) -> str:
+    """All that is said before the answer, instructions of the system aside; the text itself of a corpus."""
+    if example.prompt is None:
+        return example.gold
+    return "\n".join((*(turn.content for turn in example.history if turn.role != "system"), example.prompt))
+
+
+def _cells(value: object) -> Iterator[str]:
+    """All texts in a cell, white space around them left off."""
+    if isinstance(value, str):
+        if cell := value.strip():
+            yield cell
+    elif isinstance(value, Message):
+        yield from _cells(value.content)
+    elif isinstance(value, Mapping):
+        yield from (cell for part in value.values() for cell in _cells(part))
+    elif isinstance(value, list | tuple):
+        yield from (cell for part in value for cell in _cells(part))
 
 
 def same_text(reply: str, gold: str) -> bool:

@@ -14,6 +14,7 @@ from graft.pipeline.branches import branches
 from graft.pipeline.outcome import Table, now
 from graft.pipeline.prepare.forecast import power_table
 from graft.pipeline.prepare.lab import Lab, prepare
+from graft.pipeline.prepare.leaks import write_clean_ids
 from graft.pipeline.prepare.preflight import (
     Preflight,
     estimate_lines,
@@ -57,13 +58,16 @@ class CheckResult:
         return {"plan": list(self.lines), "page": str(self.page), **self.found.to_json()}
 
 
-def check(resolved: Resolved, *, progress: Progress, page: Path | None = None) -> CheckResult:
+def check(
+    resolved: Resolved, *, progress: Progress, page: Path | None = None, clean: Path | None = None
+) -> CheckResult:
     """Validate a recipe, look at its examples and describe its run.
 
     Args:
         resolved: the recipe.
         progress: told while it looks.
         page: where the HTML page goes; ``preflight.html`` in the run folder when ``None``.
+        clean: where the ids of the held-out items that did not leak go; nowhere when ``None``.
 
     Raises:
         GraftError: whatever would stop the run, found early.
@@ -76,6 +80,8 @@ def check(resolved: Resolved, *, progress: Progress, page: Path | None = None) -
     found = preflight(lab, progress)
     name = run_name(recipe, now(), labels(recipe))
     written = write_preflight(page or recipe.runs / "preflight.html", found.to_json(), title=name)
+    if clean is not None:
+        write_clean_ids(lab, found.leaks, clean)
     found.require()
     lines = [f"run       {recipe.runs / name}", *_plan(lab)]
     lines += [f"boundary  {line}" for line in found.boundary.lines()] if found.boundary is not None else []

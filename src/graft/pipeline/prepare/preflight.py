@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from graft.data.leaks import LeakReport, find_leaks
+from graft.data.leaks import LeakReport
 from graft.data.survey import ShownExample, Survey, show, survey
 from graft.errors import DataError
 from graft.evals.labels import encode_options, has_labels
 from graft.models.boundary import Certificate
-from graft.pipeline.branches import Branch, branches, trained_tasks
+from graft.pipeline.branches import Branch, branches
 from graft.pipeline.outcome import Table
 from graft.pipeline.prepare.adapters import rehearse_adapters
 from graft.pipeline.prepare.boundary import certificate_json, certify, check_positions
@@ -23,13 +23,12 @@ from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.prepare.forecast import detectable, forecast, require_power
 from graft.pipeline.prepare.lab import Baselines, Lab, baselines, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
+from graft.pipeline.prepare.leaks import audit_leaks
 from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.plan import rehearse_training
 from graft.pipeline.prepare.served import is_remote
-from graft.pipeline.progress import Progress, TaskHandle
+from graft.pipeline.progress import Progress
 from graft.stats.study import CONFIRMATORY_SEEDS
-from graft.tasks.base import Task
-from graft.tasks.dataset import DatasetTask
 from graft.types import Example
 
 SURVEYED = 20_000
@@ -136,7 +135,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         for examples in by_task.values()
         for example in examples[:SHOWN_PER_TASK]
     ]
-    leaks = tuple(_leaks(lab, progress)) if trained is not None else ()
+    leaks = audit_leaks(lab, progress) if trained is not None else ()
     return Preflight(
         surveys=tuple(surveys),
         leaks=leaks,
@@ -173,13 +172,13 @@ def survey_table(found: Preflight) -> Table:
 
 def leak_table(found: Preflight) -> Table:
     """Held-out items among the training rows, by task."""
-    columns = ("task", "held out", "trained", "exact", "but for case", "near", "share")
+    columns = ("task", "held out", "trained", "exact", "but for form", "near", "contained", "share")
     rows = tuple(
         (
             one.task,
             f"{one.held_out:,}",
             f"{one.trained:,}",
-            *(f"{one.counts[kind]:,}" for kind in ("exact", "normalised", "near")),
+            *(f"{one.counts[kind]:,}" for kind in ("exact", "normalised", "near", "contained")),
             f"{one.share:.2%}",
         )
         for one in found.leaks
@@ -220,40 +219,6 @@ def _survey(lab: Lab, task: str, part: str, examples: Sequence[Example]) -> Surv
     return survey(lab.tokenizer, task, part, examples, max_length=lab.recipe.data.max_length, policy=lab.policy)
 
 
-def _leaks(lab: Lab, progress: Progress) -> Iterator[LeakReport]:
-    """Compare the held-out items of datasets with all training rows; words have an audit of their own."""
-    sources = [lab.book.load(name) for name in trained_tasks(lab.recipe)]
-    readable = [task for task in sources if isinstance(task, DatasetTask) and task.card.kind != "corpus"]
-    for items in lab.items:
-        if items.split != "eval" or not isinstance(items.task, DatasetTask) or not readable:
-            continue
-        rows = sum(len(task.rows("train")) for task in readable)
-        bar = progress.task(f"compare {items.task.card.name} with the training rows", rows)
-        yield find_leaks(
-            items.task.card.name,
-            _told(bar, ((example.id, _asked(example)) for task in readable for example in _all(task))),
-            [(example.id, _asked(example)) for example in items.examples],
-            threshold=lab.recipe.check.near_duplicate,
-        )
-        bar.finish()
-
-
-def _told(bar: TaskHandle, texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The same texts, each counted on the bar when the next one is asked for."""
-    for text in texts:
-        yield text
-        bar.advance(1)
-
-
-def _all(task: Task) -> Iterator[Example]:
-    return task.examples("train", limit=None, seed=0)
-
-
-def _asked(example: Example) -> str:
-    turns = (turn.content for turn in example.history)
-    return "\n".join((*turns, example.prompt if example.prompt is not None else example.gold))
-
-
 def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) -> Iterator[str]:
     recipe = lab.recipe
     yield from lab_warnings(lab)
@@ -274,11 +239,6 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
         if report.share > 0:
             found = sum(report.counts.values())
             yield f"{report.task}: {found:,} held-out items stand among the training rows ({report.share:.2%})"
-        if report.near_compared < report.trained:
-            yield (
-                f"{report.task}: near-duplicates were sought in the first {report.near_compared:,} of "
-                f"{report.trained:,} training rows; exact ones in all"
-            )
 
 
 def _oddities(one: Survey, max_length: int, *, plain: bool) -> Iterator[str]:
