@@ -108,10 +108,10 @@ def text(path: Path, count: int) -> int:
 
     settings = {
         "mode": "pretrain", "data.tasks": [{"name": "text", "train": str(path)}], "data.train": "text",
-        "eval.items": 100, "train.max_steps": 1, "study.arms": ["trained"],
+        "eval.items": 100, "train.max_steps": count, "train.batch_size": 1, "study.arms": ["trained"],
     }  # fmt: skip
     lab = prepare(load_recipe(None, (), settings).recipe)
-    return training_rows(lab, branches(lab.recipe)[0], count).table.tokens
+    return training_rows(lab, branches(lab.recipe)[0]).table.tokens
 
 
 def write_rows(path: Path, count: int) -> None:
