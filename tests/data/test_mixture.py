@@ -24,7 +24,8 @@ RATES = st.lists(st.floats(0.001, 1.0), min_size=1, max_size=5).map(lambda raw: 
 def turns(name: str, count: int) -> Task:
     """A task of chat rows."""
     rows = [
-        {"prompt": f"ask {n}", "answer": f"say {n}", "reasoning": None, "history": (), "conversation": n, "turn": 0}
+        {"prompt": f"ask {n}", "answer": f"say {n}", "reasoning": None, "conversation": n, "turn": 0}
+        | {"asker": "user", "history": ()}
         for n in range(count)
     ]
     return make(OwnTurns, lambda part: rows, TaskSpec(name), TaskCard(name, "", "", "", "", "answer"))

@@ -377,7 +377,7 @@ def test_scored_items_become_records_and_the_study_of_a_run(
     backend = TransformersBackend(loud(toy_model()), tokenizer, batch_size=8)
     replies = score_items(backend, items, Sampling(max_new_tokens=3))
     records = with_labels(replies, label_records(backend, items, way="sum"))
-    assert [record["right"] for record in records] == [record["label_right"] for record in records]
+    assert [record["constrained"] for record in records] == [record["label_right"] for record in records]
     run = RunDirectory.create(tmp_path, "labels")
     others = replace(items, examples=tuple(replace(e, id=f"other/{e.id}") for e in items.examples))
     fitted = calibration_records(backend, others, way="sum")
