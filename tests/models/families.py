@@ -12,7 +12,7 @@ VOCABULARY = 512
 
 SMALL: dict[str, Any] = {
     "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2,
-    "pad_token_id": 0, "decoder_start_token_id": 0,
+    "pad_token_id": 0,
     # width
     "hidden_size": 32, "n_embd": 32, "d_model": 32, "dim": 32, "attention_hidden_size": 32, "lru_width": 32,
     "word_embed_proj_dim": 32, "hidden_size_per_layer_input": 8, "intermediate_size": 64, "ffn_hidden_size": 64,
@@ -46,13 +46,21 @@ SMALL: dict[str, Any] = {
 ONE_OF_EACH = {"layer_types": ["linear_attention", "full_attention"]}
 
 OTHERWISE: dict[str, dict[str, Any]] = {
+    "axk1": {"num_key_value_heads": 4},
+    "bailing_hybrid": {**ONE_OF_EACH, "num_key_value_heads": 4},
     "bamba": {"attn_layer_indices": [1]},
     "deepseek_v2": {"num_key_value_heads": 4},
     "deepseek_v3": {"num_key_value_heads": 4},
+    "deepseek_v32": {"num_key_value_heads": 4},
+    "glm4_moe_lite": {"num_key_value_heads": 4},
+    "glm_moe_dsa": {"num_key_value_heads": 4},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 64},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "lfm3": {"layer_types": ["conv", "full_attention"]},
+    "longcat_flash": {"num_key_value_heads": 4},
     "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
     "minicpm3": {"num_key_value_heads": 4},
     "qwen3_5_moe_text": ONE_OF_EACH,
@@ -61,6 +69,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "recurrent_gemma": {"num_hidden_layers": 3, "num_key_value_heads": 1},
     "rwkv": {"context_length": 512},
     "xlstm": {"num_heads": 4, "chunk_size": 16},
+    "youtu": {"num_key_value_heads": 4},
 }
 """Where the sizes do not fit together, or a kind of layer would be missing."""
 
@@ -74,15 +83,19 @@ PACKING = {"deepseek_v3", "gemma3_text", "gpt2", "llama", "modernbert-decoder", 
 """Those of them whose documents can share a row."""
 
 OTHERS = (
-    "afmoe", "apertus", "arcee", "aria_text", "bailing_hybrid", "bamba", "bart", "biogpt", "bitnet", "blenderbot",
-    "bloom", "codegen", "cohere", "cohere2", "ctrl", "cwm", "deepseek_v2", "diffllama", "dots1", "ernie4_5",
-    "ernie4_5_moe", "exaone4", "falcon", "falcon_mamba", "flex_olmo", "gemma", "gemma2", "gemma3n_text", "gemma4_text",
-    "glm", "glm4", "glm4_moe", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe",
-    "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "hyperclovax", "inkling_text", "internlm3",
-    "jetmoe", "lfm2_moe", "llama4_text", "longt5", "mamba2", "marian", "mbart", "minicpm3", "minimax", "minimax_m2",
-    "ministral", "mistral", "mixtral", "mpt", "mt5", "nanochat", "nemotron", "olmo", "olmo2", "olmo3", "olmo_hybrid",
-    "olmoe", "openai-gpt", "opt", "pegasus", "persimmon", "phi", "phimoe", "qwen2", "qwen2_moe", "qwen3_5_moe_text",
-    "qwen3_5_text", "seed_oss", "smollm3", "stablelm", "starcoder2", "umt5", "vaultgemma", "xglm", "xlstm",
+    "afmoe", "apertus", "arcee", "aria_text", "axk1", "bailing_hybrid", "bamba", "bart", "bigbird_pegasus",
+    "biogpt", "bitnet", "blenderbot", "blenderbot-small", "bloom", "codegen", "cohere", "cohere2", "cohere2_moe",
+    "ctrl", "cwm", "deepseek_v2", "deepseek_v32", "diffllama", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4",
+    "exaone_moe", "falcon", "falcon_mamba", "flex_olmo", "flint", "gemma", "gemma2", "gemma3n_text", "gemma4_text",
+    "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss",
+    "gptj", "granite", "granite_swa", "granitemoe", "granitemoehybrid", "granitemoeshared", "helium", "hrm_text",
+    "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "hyperclovax", "inkling2_text", "inkling_text", "internlm3",
+    "iquestcoder", "jais2", "jetmoe", "kolibri1", "led", "lfm2_moe", "lfm3", "llama4_text", "longcat_flash",
+    "longt5", "m2m_100", "mamba2", "marian", "mbart", "mellum", "mimo_v2_flash", "minicpm3", "minimax",
+    "minimax_m2", "minimax_m3_vl_text", "ministral", "ministral3", "mistral", "mixtral", "mpt", "mt5", "nanochat",
+    "nemotron", "nllb-moe", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "openai-gpt", "opt", "pegasus",
+    "pegasus_x", "persimmon", "phi", "phimoe", "plbart", "qwen2", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text",
+    "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "umt5", "vaultgemma", "xglm", "xlstm", "youtu",
 )  # fmt: skip
 
 
@@ -102,7 +115,7 @@ def toy_of(name: str, **changed: Any) -> PreTrainedModel:
     sizes = {key: value for key, value in SMALL.items() if key in known} | OTHERWISE.get(name, {}) | changed
     config = kind(**sizes)
     if config.is_encoder_decoder:
-        config.decoder_start_token_id = 0
+        config.decoder_start_token_id = config.eos_token_id
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     torch.manual_seed(0)
     model = auto.from_config(config, attn_implementation="eager").eval()

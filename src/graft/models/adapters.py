@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -192,13 +193,15 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Put a saved adapter onto its base model.
 
     Raises:
-        ModelError: the adapter is damaged or was trained on a model of another shape.
+        ModelError: the adapter is damaged, was trained on a model of another shape, or PEFT finds only a part of it.
     """
     from peft import PeftModel
 
     try:
-        return keep_masters(PeftModel.from_pretrained(model, str(folder))).eval()
-    except (RuntimeError, ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # they would stay untrained
+            return keep_masters(PeftModel.from_pretrained(model, str(folder))).eval()
+    except (RuntimeError, ValueError, OSError, UserWarning) as error:
         raise ModelError(f"cannot put the adapter {folder} onto {model.name_or_path}: {error}") from error
 
 
