@@ -80,6 +80,8 @@ def small_recipe(toy_folder: Path) -> Callable[..., Resolved]:
             "study.seeds": [0],
             "runs": str(runs),
         }
+        if overrides.get("mode") == "pretrain":
+            del settings["study.arms"]  # those of its mode
         settings |= {key.replace("__", "."): value for key, value in overrides.items()}
         return load_recipe(None, (), settings)
 
