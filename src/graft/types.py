@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 Stratum: TypeAlias = str | int | float | bool
@@ -177,11 +176,3 @@ class Score:
     answer: str | None = None
     details: Mapping[str, float] = field(default_factory=dict)
     undefined: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRef:
-    """A run directory by place and name."""
-
-    path: Path
-    name: str

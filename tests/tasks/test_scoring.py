@@ -1,4 +1,4 @@
-"""Error rates, macro accuracy and trivial baselines against values worked out by hand."""
+"""Error rates and trivial baselines against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import math
 import pytest
 
 from graft import tasks
-from graft.errors import DataError
 from graft.tasks.words.pool import Word, WordSets
-from graft.tasks.words.scoring import character_error_rate, edit_distance, first_error, macro_accuracy
+from graft.tasks.words.scoring import character_error_rate, edit_distance, first_error
 from graft.types import Example
 
 
@@ -31,13 +30,6 @@ def test_the_first_error_may_be_a_missing_letter() -> None:
     assert first_error("stxaw", "straw") == 2
     assert first_error("str", "straw") == 3
     assert first_error("", "straw") == 0
-
-
-def test_macro_accuracy_weighs_strata_not_items() -> None:
-    assert macro_accuracy([True] * 9 + [False], ["1"] * 9 + ["3+"]) == 0.5
-    assert math.isnan(macro_accuracy([], []))
-    with pytest.raises(DataError, match="2 and 1"):
-        macro_accuracy([True, False], ["1"])
 
 
 def _example(task: str, word: str, gold: str) -> Example:

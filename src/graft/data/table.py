@@ -71,11 +71,6 @@ class TokenTable(Sequence[TokenRow]):
         return np.diff(self._ends, prepend=0)
 
     @property
-    def prompt_lengths(self) -> NDArray[np.int32]:
-        """Prompt tokens of each row, shape (rows,)."""
-        return np.asarray(self._prompts)
-
-    @property
     def tokens(self) -> int:
         """Tokens of all rows."""
         return len(self._ids)

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 E4M3 = torch.float8_e4m3fn
-LARGEST = torch.finfo(E4M3).max
-"""448, the largest number of e4m3."""
-
 MULTIPLE = 16
 """Both sides of a matrix must be multiples of this for the tensor cores; other layers stay as they are."""
 

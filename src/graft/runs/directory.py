@@ -35,7 +35,6 @@ from graft.runs.interrupts import Terminated
 from graft.runs.lock import is_locked, locked
 from graft.runs.space import storage_errors
 from graft.runs.state import RunState, Status, now, valid_name
-from graft.types import RunRef
 
 _MAX_MESSAGE_CHARACTERS = 2000
 _WELL = (Status.COMPLETE, "")
@@ -125,11 +124,6 @@ class RunDirectory:
             raise RunError(f"No run {wanted!r}: there are no runs in {root} yet. Start one with 'graft run RECIPE'.")
         nearest = difflib.get_close_matches(Path(wanted).name, known, n=1, cutoff=0.0)[0]
         raise RunError(f"No run {wanted!r} in {root}. Did you mean {nearest!r}? 'graft runs' lists all {len(known)}.")
-
-    @property
-    def ref(self) -> RunRef:
-        """The run by place and name."""
-        return RunRef(self.path, self.name)
 
     @property
     def recipe(self) -> Path:

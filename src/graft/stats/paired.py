@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
 from graft.errors import DataError
-from graft.stats.intervals import NAN, Interval, percentile_interval, undefined
+from graft.stats.intervals import NAN, Interval, undefined
 from graft.stats.resampling import encode_clusters
 from graft.stats.spread import Arm, Spread, combine, exact_p, exact_reach, measure_arm, seed_variances, word_variance
 
@@ -116,57 +116,6 @@ def paired_differences(before: ArrayLike, after: ArrayLike) -> NDArray[np.float6
         raise DataError("after must hold at least 1 seed, but got 0")
     differences: NDArray[np.float64] = second - first
     return differences
-
-
-def two_sided_p(replicates: NDArray[np.float64], null: float = 0.0) -> float:
-    """Two-sided p of "the mean is ``null``", from a bootstrap distribution.
-
-    Twice the smaller tail, each with one added to count and total, so it is never below 1/(R + 1) — R resamples
-    cannot show less — nor above 1.
-
-    Args:
-        replicates: (R,) bootstrap values.
-        null: the value that is tested.
-
-    Source: Efron & Tibshirani (1993), ch. 16; the added one as in Davison & Hinkley (1997), ch. 4.
-    """
-    total = len(replicates) + 1
-    below = (int((replicates <= null).sum()) + 1) / total
-    above = (int((replicates >= null).sum()) + 1) / total
-    return min(1.0, 2 * min(below, above))
-
-
-def summarise_change(
-    per_seed: NDArray[np.float64], replicates: NDArray[np.float64], n_items: int, n_clusters: int, level: float = 0.95
-) -> Change:
-    """Turn a bootstrap distribution into a reportable change.
-
-    Args:
-        per_seed: (S,) the changes in the sample.
-        replicates: (R,) bootstrap values of their mean.
-        n_items: items N, at least 1.
-        n_clusters: words.
-        level: coverage of the main interval.
-
-    Returns:
-        The change; with one word only, its intervals and p are NaN and the reason says so.
-    """
-    estimate = float(per_seed.mean())
-    changes = tuple(float(value) for value in per_seed)
-    if n_clusters < 2:
-        reason = "one word only: its spread cannot be seen"
-        blanks = [undefined(reason, n=n_items, level=lv, estimate=estimate) for lv in (level, EQUIVALENCE_LEVEL)]
-        return Change(estimate, blanks[0], blanks[1], NAN, n_items, n_clusters, len(changes), changes, reason)
-    return Change(
-        estimate=estimate,
-        interval=percentile_interval(estimate, replicates, level, n_items),
-        interval90=percentile_interval(estimate, replicates, EQUIVALENCE_LEVEL, n_items),
-        p=two_sided_p(replicates),
-        n_items=n_items,
-        n_clusters=n_clusters,
-        seeds=len(changes),
-        per_seed=changes,
-    )
 
 
 def undefined_change(reason: str, *, seeds: int = 0, level: float = 0.95) -> Change:

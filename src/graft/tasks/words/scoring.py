@@ -1,13 +1,12 @@
-"""Numbers about answers: error rates, averages over strata, trivial baselines."""
+"""Numbers about answers: error rates and trivial baselines."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from graft import errors
-from graft.types import Example, Stratum
+from graft.types import Example
 
 
 def edit_distance(left: str, right: str) -> int:
@@ -31,27 +30,6 @@ def first_error(answer: str, gold: str) -> float:
         return math.nan
     same = (index for index, (a, b) in enumerate(zip(answer, gold, strict=False)) if a != b)
     return float(next(same, min(len(answer), len(gold))))
-
-
-def macro_accuracy(correct: Sequence[bool], strata: Sequence[Stratum]) -> float:
-    """Accuracy averaged over strata, each with the same weight however many items it has.
-
-    Args:
-        correct: one entry per item.
-        strata: the stratum of each item.
-
-    Returns:
-        In [0, 1]; NaN without items.
-
-    Raises:
-        DataError: the two differ in length.
-    """
-    if len(correct) != len(strata):
-        raise errors.DataError(f"macro accuracy needs one stratum per item, but got {len(correct)} and {len(strata)}")
-    groups: dict[Stratum, list[bool]] = {}
-    for right, stratum in zip(correct, strata, strict=True):
-        groups.setdefault(stratum, []).append(right)
-    return mean(mean(group) for group in groups.values())
 
 
 def mean(values: Iterable[float]) -> float:
