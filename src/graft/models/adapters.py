@@ -75,7 +75,7 @@ def add_lora(
     try:
         adapted = keep_masters(get_peft_model(model, config))
     except ValueError as error:
-        raise ModelError(f"adapter.targets is {targets!r}, but PEFT refuses: {error}") from error
+        raise ModelError(f"adapter.targets is {targets!r}, but PEFT refuses: {error}; name other layers") from error
     _require_reached(adapted, found)
     return adapted
 

@@ -30,7 +30,10 @@ def recipe_facts(recipe: Recipe) -> tuple[ModelFacts, tuple[str, ...]]:
     if remote.is_remote(model.id):
         folder = remote.cached_copy(model.id)
         if not (folder / "config.json").is_file():
-            raise ModelError(f"model.id is {model.id}, which has not been copied yet, so nothing is known of it")
+            raise ModelError(
+                f"model.id is {model.id}, which has not been copied yet, so nothing is known of it; start the run, "
+                "which copies it"
+            )
         source = Source(str(folder), (remote.describe(model.id),))
     else:
         source = locate(model.id)
