@@ -253,7 +253,7 @@ class StudySection(Section):
     """Family-wise error rate over the target tasks."""
 
     resamples: Annotated[int, Field(ge=1000)] = 10_000
-    """Bootstrap resamples."""
+    """Bootstrap resamples of the intervals beside the verdict: label scores, corpora and styles."""
 
     @property
     def controls(self) -> tuple[Arm, ...]:

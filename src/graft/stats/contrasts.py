@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def seeds(self) -> int:
-        """Seeds of the trained arm or of the format control, the fewer; 0 without a trained arm."""
+        """Seeds of the trained arm or of a control, the fewest; 0 without a trained arm."""
         counts = [self.arms[arm].seeds for arm in (TRAINED, FORMAT, SELF) if arm in self.arms]
         return min(counts) if TRAINED in self.arms else 0
 

@@ -24,7 +24,7 @@ def split_change(scores: TaskScores, sample: Sample) -> tuple[FormSplit, ...]:
         sample: its outcome.
 
     Returns:
-        One split for each of base and format control that was recorded.
+        One split for each of base and controls that was recorded.
     """
     parsed = scored_rows(scores.task, len(scores.clusters), scores.parsed)
     right = {arm: _among(sample.rows[arm], parsed[arm]) for arm in parsed if arm in sample.rows}

@@ -85,8 +85,8 @@ class TargetVerdict:
         exploratory: fewer seeds than a confirmatory study needs.
         n_items, n_clusters, seeds: sizes.
         arms: accuracy of every arm, base first.
-        contrasts: trained − base and trained − format (required), then the diagnostics.
-        claim_p: p of the claim, the larger of the two required contrasts' two-sided p; 1 unless both changes are
+        contrasts: trained − base and trained − each control that must be beaten (required), then the diagnostics.
+        claim_p: p of the claim, the largest of the required contrasts' two-sided p; 1 unless all changes are
             positive; NaN when a contrast is missing.
         claim_p_adjusted: the same after Holm over the declared targets.
         harm_p_adjusted: p of trained − base after Holm over the declared targets; 1 unless the change is negative.

@@ -1,14 +1,14 @@
 """The verdict: did training on one task change tasks that were never trained?
 
 Rules, for each target task
-    1. Two required contrasts, trained − base and trained − format. The p of each is the larger of its interval's and
-       of the exact test's, so that McNemar's test is a gate of every claim. The claim "it transferred" is their
-       intersection: its p is the larger of the two, and 1 unless both changes are positive. An intersection-union
+    1. Required contrasts: trained − base and trained − each control that must be beaten. The p of each is the larger of
+       its interval's and of the exact test's, so that McNemar's test is a gate of every claim. The claim "it
+       transferred" is their intersection: its p is the largest, and 1 unless all changes are positive. Such a
        test needs no further correction (Berger 1982); since the p-values are two-sided, a gain is claimed falsely in
        at most about alpha/2 of studies.
     2. Holm over the claims of all targets, and over their losses.
-    3. *invalid* if the leak audit failed, base or format control is missing, these checkpoints are not above
-       both on the trained task, one-pass and generated verdicts disagree, or the strict scores contradict the outcome.
+    3. *invalid* if the leak audit failed, base or a control is missing, these checkpoints are not above all of them on
+       the trained task, one-pass and generated verdicts disagree, or the strict scores contradict the outcome.
     4. *no verdict* with one seed: it says what this checkpoint does, not what training does.
     5. *transfer*, *harmed*, *floor*, *ceiling*, *no transfer* or *inconclusive*, in the order of
        :mod:`graft.stats.decide`.
