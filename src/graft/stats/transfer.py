@@ -3,9 +3,9 @@
 Rules, for each target task
     1. Required contrasts: trained − base and trained − each control that must be beaten. The p of each is the larger of
        its interval's and of the exact test's, so that McNemar's test is a gate of every claim. The claim "it
-       transferred" is their intersection: its p is the largest, and 1 unless all changes are positive. Such a
-       test needs no further correction (Berger 1982); since the p-values are two-sided, a gain is claimed falsely in
-       at most about alpha/2 of studies.
+       transferred" is their intersection: its p is the largest, and 1 unless all changes are positive. Such an
+       intersection-union test needs no further correction (Berger 1982); since the p-values are two-sided, a gain is
+       claimed falsely in at most about alpha/2 of studies.
     2. Holm over the claims of all targets, and over their losses.
     3. *invalid* if the leak audit failed, base or a control is missing, these checkpoints are not above all of them on
        the trained task, one-pass and generated verdicts disagree, or the strict scores contradict the outcome.
