@@ -213,7 +213,7 @@ def test_leaks_stand_beside_the_claims(store: Callable[..., RunDirectory]) -> No
     run, recipe, records = word_run(store)
     overlap = {"count": 3, "examples": []}
     none = {"count": 0, "examples": []}
-    found = {"exact": overlap, "casefold": none, "lemma": none, "containment": none}
+    found = {"exact": none, "casefold": none, "lemma": none, "containment": none, "irregular": overlap}
     write_json(run.path / "audit.json", {"ok": True, "reasons": [], "eval_words": 60, **found})
     write_json(run.path / "preflight.json", {"leaks": [{"task": "count", "share": 0.01}]})
     write_verdict(run, recipe, records)

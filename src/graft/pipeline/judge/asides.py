@@ -19,6 +19,7 @@ from graft.stats.asides import Aside, compare_aside
 from graft.stats.links import Link, link_gains
 from graft.stats.shares import balanced_shares
 from graft.tasks.metric import metric_shares, metric_title
+from graft.tasks.words.relations import RELATIONS
 
 BALANCED = "true_count"
 """The stratum over which accuracy is also averaged with equal weights: most letters of most words occur once."""
@@ -30,9 +31,6 @@ COUNTS = ("true_positives", "predicted", "expected", "seconds", "timeout", "pass
 """Details that are parts of the metric, or say nothing about skill."""
 
 THINKING = "thinking"
-
-RELATIONS = ("exact", "casefold", "lemma", "containment")
-"""Overlaps of words that the audit counts, each as a share of the held-out words."""
 
 
 def further_measures(records: Records, task: str, metric: str) -> Iterator[Aside]:
@@ -141,12 +139,12 @@ def links(scores: Mapping[str, TaskScores], trained: Sequence[str], records: Rec
 def leak_shares(run: RunDirectory, tasks: Sequence[str]) -> dict[str, float]:
     """Share of each task's held-out items that the training rows hold, by task; NaN where nothing was compared.
 
-    Rows of data sets are found exactly or nearly, words by form, lemma and containment.
+    Rows of data sets are found by what they say, words by every relation of the audit.
     """
     looked, audit = (
         read_json(path) if path.is_file() else {} for path in (run.path / "preflight.json", run.path / "audit.json")
     )
     found = {report["task"]: _number(report["share"]) for report in looked.get("leaks", ())}
     words = audit.get("eval_words")
-    shared = sum(audit[name]["count"] for name in RELATIONS) / words if words else math.nan
+    shared = sum(audit[name]["count"] for name in RELATIONS if name in audit) / words if words else math.nan
     return {task: found.get(task, shared) for task in tasks}
