@@ -92,7 +92,7 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
         "steps": lab.steps,
         "judged": list(target_tasks(recipe)) if claims(recipe) and plan.seeds > 1 else [],
         "power": list(power_rows(plan, most)) if claims(recipe) and most else [],
-        "note": f"power {POWER:.0%} for every contrast, Holm over {targets} target{'s' * (targets > 1)} "
+        "note": f"power {POWER:.0%} of the whole rule, Holm over {targets} target{'s' * (targets > 1)} "
         f"at {recipe.study.alpha:g}; {UNKNOWN_DISCORDANCE:.0%} of the items assumed to change sides; seeds spread by "
         f"{100 * spread.sd:.1f} points, {spread.basis}",
     }
