@@ -157,7 +157,8 @@ def fit_grpo(
         result = run_loop(trainer, model, (), watcher, folder, plan=plan, evaluate=hooks.evaluate)
     tokens = int(trainer.state.num_input_tokens_seen)
     facts = {**result.facts, "final_reward": rewards.last, "replies": rollout.replies}
-    return replace(result, tokens=tokens, trained_tokens=rollout.tokens, facts=facts)
+    read = min(result.steps * plan.batch_size, len(prompts))
+    return replace(result, rows=read, tokens=tokens, trained_tokens=rollout.tokens, facts=facts)
 
 
 class _Rollout:

@@ -104,9 +104,10 @@ def run_loop(
         model.eval()
     best = keeper.restore_best(model, trainer.state.global_step)
     seq2seq = model.config.is_encoder_decoder
-    count = trainer.state.global_step * plan.batch_size
+    count = min(trainer.state.global_step * plan.batch_size, len(rows))
     return FitResult(
         trainer.state.global_step,
+        count,
         sum(map(len, islice(rows, count))),
         sum(trained_tokens(row, seq2seq=seq2seq) for row in islice(rows, count)),
         time.monotonic() - began,

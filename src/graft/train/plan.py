@@ -159,6 +159,7 @@ class FitResult:
 
     Attributes:
         steps: optimizer steps done.
+        rows: rows read; the last step may have had fewer than the others.
         tokens: tokens read, padding not counted.
         trained_tokens: tokens that carried loss.
         seconds: wall time of the training loop.
@@ -171,6 +172,7 @@ class FitResult:
     """
 
     steps: int
+    rows: int
     tokens: int
     trained_tokens: int
     seconds: float

@@ -18,8 +18,7 @@ def trained_tokens_a_row(run: RunDirectory, recipe: Recipe) -> dict[str, float]:
     for branch in branches(recipe):
         if branch.seed is not None and run.is_done(f"train-{branch.label}"):
             facts = run.outputs(f"train-{branch.label}")
-            rows = facts["steps"] * recipe.train.batch_size * recipe.train.gradient_accumulation
-            if rows:
+            if rows := facts.get("rows"):  # not kept in old runs
                 found[branch.arm].append(facts["trained_tokens"] / rows)
     return {arm: fmean(counts) for arm, counts in found.items()}
 

@@ -103,6 +103,7 @@ def _facts(result: FitResult, total: int, trainable: int) -> dict[str, int | flo
     """What a training came to, in numbers."""
     return {
         "steps": result.steps,
+        "rows": result.rows,
         "tokens": result.tokens,
         "trained_tokens": result.trained_tokens,
         "seconds": result.seconds,
