@@ -194,6 +194,23 @@ def test_replies_beyond_the_models_positions_are_refused_with_all_numbers(tmp_pa
         check(recipe(small_recipe, tmp_path, model, sampling__max_new_tokens=250), progress=SilentProgress())
 
 
+def test_training_prompts_that_the_base_answers_itself_leave_room_for_a_reply(
+    tmp_path: Path, small_recipe: Build
+) -> None:
+    model = str(model_folder(tmp_path, "llama3-base"))
+    paths = {"train": tmp_path / "train.jsonl", "eval": tmp_path / "eval.jsonl"}
+    for part, rows in {"train": [{"prompt": "x" * 200, "completion": "elk"}, *ROWS], "eval": ROWS}.items():
+        paths[part].write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    task = {"name": "mine"} | {part: str(path) for part, path in paths.items()}
+    changes = {"data__tasks": [task], "sampling__max_new_tokens": 100}
+    told = r"the longest prompt of mine in training has 2\d\d tokens and sampling.max_new_tokens is 100, but the model"
+    with pytest.raises(DataError, match=told):
+        check(recipe(small_recipe, tmp_path, model, study__arms=["base", "trained", "self"], **changes),
+              progress=SilentProgress())  # fmt: skip
+    check(recipe(small_recipe, tmp_path, model, study__arms=["base", "trained", "format"], **changes),
+          progress=SilentProgress())  # fmt: skip
+
+
 def test_limits_are_read_from_the_files_of_a_model(tmp_path: Path) -> None:
     folder = model_folder(tmp_path, "phi3")
     eos = family("phi3").eos_token_id

@@ -128,10 +128,10 @@ def check_positions(lab: Lab, surveys: Sequence[Survey]) -> None:
 
 
 def _answered(lab: Lab, surveys: Sequence[Survey]) -> Iterator[tuple[str, int]]:
-    """The longest prompts that are answered, by where they come from."""
+    """The longest prompts that are answered, by where they come from; the base answers those of the arm ``self``."""
     for items in lab.items:
         yield items.task.card.name, max((len(row.prompt) for row in items.rows), default=0)
-    if lab.recipe.mode == "grpo" or "format" in lab.recipe.study.arms:
+    if lab.recipe.mode == "grpo" or "self" in lab.recipe.study.arms:
         yield from ((f"{one.task} in training", one.longest_prompt) for one in surveys if one.part == "train")
 
 
