@@ -7,7 +7,7 @@ import math
 from graft.report.explain import arm_title
 from graft.report.load import RunFiles
 from graft.report.numbers import DASH, number, p_value, percent, points_with_interval, signed
-from graft.report.tables import Cell, Table
+from graft.report.tables import Cell, Table, decimal_cell
 from graft.stats.arms import TRAINED
 from graft.stats.correlation import Correlation
 from graft.stats.intervals import Interval
@@ -64,8 +64,8 @@ def asides_table(files: RunFiles) -> Table | None:
             Cell(aside.measure, kind="text"),
             Cell(f"{_way(aside.after)} − {_way(aside.before).lower()}", kind="text"),
             Cell(number(aside.n_items), f"{aside.left_out} items lack it" if aside.left_out else ""),
-            _three(aside.value_before, aside.change.reason),
-            _three(aside.value_after, aside.change.reason),
+            decimal_cell(aside.value_before, aside.change.reason),
+            decimal_cell(aside.value_after, aside.change.reason),
             Cell(_with_interval(aside.change.estimate, aside.change.interval), aside.change.reason),
             Cell(p_value(aside.change.p), aside.change.reason),
         )
@@ -106,10 +106,6 @@ def _way(name: str) -> str:
     """An arm's title, with how it answered: ``trained, thinking`` is ``Trained, thinking``."""
     arm, comma, how = name.partition(", ")
     return f"{arm_title(arm)}{comma}{how}"
-
-
-def _three(value: float, reason: str) -> Cell:
-    return Cell(DASH, reason) if math.isnan(value) else Cell(f"{value:.3f}".replace("-", "−"))
 
 
 def _with_interval(estimate: float, interval: Interval, decimals: int = 3) -> str:

@@ -20,7 +20,7 @@ from graft.report.numbers import (
     points_with_interval,
     signed,
 )
-from graft.report.tables import Cell, Table, percent_cell
+from graft.report.tables import Cell, Table, decimal_cell, percent_cell
 from graft.stats.arms import BASE, TRAINED
 from graft.stats.intervals import Interval
 from graft.stats.label_study import CHOICE, LabelArm, LabelTask
@@ -233,15 +233,11 @@ def _calibration_row(arm: LabelArm) -> tuple[Cell, ...]:
     return (
         Cell(arm_title(arm.arm), kind="head"),
         Cell(text, brier.reason),
-        _three(arm.raw.ece, "no items"),
-        _three(arm.raw.nll, "a right answer has probability 0"),
+        decimal_cell(arm.raw.ece, "no items"),
+        decimal_cell(arm.raw.nll, "a right answer has probability 0"),
         heat,
-        *(_three(value, why) for value in scaled),
+        *(decimal_cell(value, why) for value in scaled),
     )
-
-
-def _three(value: float, reason: str) -> Cell:
-    return Cell(DASH, reason) if math.isnan(value) else Cell(f"{value:.3f}")
 
 
 def _agreement_table(name: str, task: LabelTask) -> Table:

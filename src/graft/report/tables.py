@@ -324,6 +324,11 @@ def percent_cell(share: float, reason: str) -> Cell:
     return Cell(percent(share), reason if math.isnan(share) else "")
 
 
+def decimal_cell(value: float, reason: str) -> Cell:
+    """A number with three decimals and a true minus, or a dash with its reason."""
+    return Cell(DASH, reason) if math.isnan(value) else Cell(f"{value:.3f}".replace("-", "−"))
+
+
 def _contrast_cell(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Cell:
     contrast = find_contrast(judged, after, before)
     if contrast is None:
