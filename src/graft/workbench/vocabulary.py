@@ -149,11 +149,16 @@ def trim(
             **{name: {**asdict(one), "embedding_share": one.embedding_share} for name, one in sizes.items()},
             "checks": _save_and_check(source, keep, folder, texts),
         }
-        origin = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
-        write_map(folder, VocabMap(origin, revision, subset, old_rows, keep.ids))
+        write_map(folder, VocabMap(_origin(model), revision, subset, old_rows, keep.ids))
         write_json(folder / "trim.json", report)
     bar.finish()
     return report
+
+
+def _origin(model: str) -> str:
+    """Where the full model is: a folder by its full path, else the name as it was given."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else model
 
 
 def restore(adapter: Path, *, trimmed: Path | None, out: Path, force: bool) -> VocabMap:
