@@ -1,12 +1,14 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_builder import RunBuilder
 
+from graft.report.figures import draw_charts
 from graft.report.load import load
 from graft.report.measures import scoring_table, seeds_table, split_table, strata_tables
 from graft.report.numbers import percent, points, points_with_interval
@@ -103,6 +105,20 @@ def test_every_seed_is_listed_with_gains_and_losses(example: Path) -> None:
     assert [row[2].text for row in targets] == ["0", "1", "0", "1"]
     test = files.study.targets[1].contrasts[0].mcnemar[1]
     assert (targets[1][4].text, targets[1][5].text) == (str(test.gained), str(test.lost))
+
+
+def test_the_control_that_answers_as_the_base_does_is_listed_by_seed_and_drawn(example: Path) -> None:
+    files = load(example)
+    assert files.study is not None
+    own = [replace(contrast, before="self") for contrast in files.study.targets[1].contrasts[1:2]]
+    target = replace(files.study.targets[1], contrasts=(*files.study.targets[1].contrasts, *own))
+    study = replace(files.study, targets=(target,))
+    files = replace(files, conclusion=replace(files.conclusion, study=study))
+    table = seeds_table(files)
+    assert table is not None
+    assert [row[1].text for row in table.rows if row[0].text == "count"][-2:] == ["Trained − self control"] * 2
+    [chart] = [chart for chart in draw_charts(files) if chart.name == "change"]
+    assert "minus self control" in chart.panels[-1].label
 
 
 def test_strata_are_called_exploratory_in_every_caption(example: Path) -> None:

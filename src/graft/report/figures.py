@@ -16,7 +16,7 @@ from graft.report.load import EVAL, SEEN, RunFiles
 from graft.report.numbers import level, level_order, percent, points
 from graft.report.svg import BAND, FAINT, INK, draw_panel
 from graft.report.tables import find_contrast, judged_task, mean, of_arm, task_arms
-from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast
+from graft.stats.arms import BASE, COMPARED, FORMAT, TRAINED, ArmAccuracy, Contrast
 from graft.stats.study import StratumRow
 
 COLOURS = {
@@ -81,7 +81,7 @@ def _panel(name: str, title: str, label: str, height: float, draw: Callable[[Any
 
 
 def _change_chart(files: RunFiles) -> Chart:
-    """Both required contrasts for each task on one scale, with the margin as a band."""
+    """The change against base and controls for each task on one scale, with the margin as a band."""
     found = {task: _shown_contrasts(files, task) for task in files.tasks}
     intervals = [contrast.change.interval for kept in found.values() for contrast in kept]
     margin = 100 * files.study.margin if files.study else 0.0
@@ -95,8 +95,8 @@ def _change_chart(files: RunFiles) -> Chart:
             label = f"{task}: trained {', '.join(parts)}"
             panels.append(_panel(f"change-{task}", task, label, _FRAME + _ROW * len(kept), draw))
     caption = (
-        "Change of the trained model against the base and against the format control, with 95% intervals; ticks are "
-        "single seeds. The shaded band is the margin within which a change does not matter. A claim needs both "
+        "Change of the trained model against the base and against each control, with 95% intervals; ticks are single "
+        "seeds. The shaded band is the margin within which a change does not matter. A claim needs all required "
         "intervals to lie right of zero."
     )
     return Chart("change", "Change by task", caption, tuple(panels))
@@ -104,7 +104,7 @@ def _change_chart(files: RunFiles) -> Chart:
 
 def _shown_contrasts(files: RunFiles, task: str) -> list[Contrast]:
     judged = judged_task(files, task)
-    pairs = [find_contrast(judged, TRAINED, before) for before in (BASE, FORMAT)] if judged else []
+    pairs = [find_contrast(judged, TRAINED, before) for before in COMPARED] if judged else []
     return [pair for pair in pairs if pair is not None and pair.change.interval.defined]
 
 

@@ -10,7 +10,7 @@ from graft.report.explain import arm_order, arm_title
 from graft.report.load import EVAL, NAN, SEEN, ResultRow, RunFiles, ThinkingFacts
 from graft.report.numbers import DASH, level, level_order, number, p_value, percent, points, points_with_interval
 from graft.report.tables import Cell, Table, judged_task, mean, of_arm, percent_cell
-from graft.stats.arms import BASE, FORMAT, TRAINED
+from graft.stats.arms import BASE, COMPARED, TRAINED
 from graft.stats.study import StratumRow
 
 
@@ -120,7 +120,7 @@ def seeds_table(files: RunFiles) -> Table | None:
     for task in files.tasks:
         judged = judged_task(files, task)
         for contrast in judged.contrasts if judged else ():
-            if (contrast.after, contrast.before) not in {(TRAINED, BASE), (TRAINED, FORMAT)}:
+            if contrast.after != TRAINED or contrast.before not in COMPARED:
                 continue
             for index, test in enumerate(contrast.mcnemar):
                 change = contrast.change.per_seed[index] if index < len(contrast.change.per_seed) else NAN

@@ -19,6 +19,8 @@ BASE = "base"
 TRAINED = "trained"
 FORMAT = "format"
 SELF = "self"
+COMPARED = (BASE, FORMAT, SELF)
+"""What the trained arm is compared with, the controls where they were scored."""
 DIRECT = "direct"
 
 

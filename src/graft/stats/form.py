@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from graft.stats.arms import BASE, FORMAT, SELF, TRAINED, TaskScores
+from graft.stats.arms import COMPARED, TRAINED, TaskScores
 from graft.stats.contrasts import Sample, contrast_spread, read_sample, scored_rows
 from graft.stats.paired import Change, Frame, arm_change, undefined_change
 from graft.stats.spread import seed_variances
@@ -34,7 +34,7 @@ def split_change(scores: TaskScores, sample: Sample) -> tuple[FormSplit, ...]:
             _change(scores, parsed, before),
             _change(scores, right, before) if _all_read(right, before) else undefined_change("a seed with no answer"),
         )
-        for before in (BASE, FORMAT, SELF)
+        for before in COMPARED
         if {before, TRAINED} <= set(right)
     )
 
