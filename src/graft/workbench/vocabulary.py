@@ -132,12 +132,12 @@ def trim(
     bar = progress.task("load the model")
     loaded = load_model(model, revision=revision, device="cpu", dtype=_stored_dtype(model, revision))
     bar.finish()
-    old_rows, before = rows(loaded), measure(loaded)
+    old_rows, sizes = rows(loaded), {"before": measure(loaded)}
     named = named_ids(loaded) & {entry.id for entry in source.entries}
     keep = choose(source.vocabulary, source.entries, subset=subset, corpus={*used, *named}, rows=old_rows)
     bar = progress.task("trim the model")
     trim_model(loaded, keep.ids)
-    sizes = {"before": before, "after": measure(loaded)}
+    sizes["after"] = measure(loaded)
     require_space(out, sizes["after"].bytes, "the trimmed model")
     with folder_in_place(out) as folder:
         loaded.save_pretrained(folder)
