@@ -86,6 +86,18 @@ def test_above_the_base_but_not_above_the_control_is_not_learned() -> None:
     assert found.headline.endswith("; not shown to beat the format control.")
 
 
+def test_a_base_that_leaves_no_room_is_told_where_nothing_was_learned() -> None:
+    nearly = np.ones((3, 60))
+    nearly[:, :4] = 0
+    random = np.zeros((3, 60))
+    task = TaskScores("echo", np.arange(60), np.ones(60), {"trained": nearly, "format": random})
+    found = checked(task)
+    assert found.word is Learned.NOT_LEARNED
+    assert found.headline.endswith(
+        "not shown to beat the base; base 100.0% (95% interval 94.0 to 100.0) leaves less room than 2 points."
+    )
+
+
 def test_without_a_control_it_improved_and_with_one_seed_this_checkpoint_did() -> None:
     right = np.ones((3, 200))
     wrong = np.zeros(200)

@@ -121,6 +121,16 @@ def test_a_trained_task_that_did_not_improve_makes_the_study_invalid() -> None:
     assert "spelling was trained but changed by only +0.0 points against the base" in found.reasons[0]
 
 
+def test_a_study_of_a_task_that_the_base_already_does_says_so() -> None:
+    arms = {"trained": np.ones((5, N)), "format": np.zeros((5, N))}
+    done = TaskScores("echo", np.arange(N), np.ones(N), arms)
+    found = study(scores("count", {"trained": 0.56, "format": 0.5}), trained=done)
+    assert found.verdict is Verdict.INVALID
+    assert found.reasons[-1].startswith("base 100.0% (") and found.reasons[-1].endswith(
+        "leaves less room than 2 points"
+    )
+
+
 def test_trained_scores_without_a_base_make_the_study_invalid() -> None:
     found = study(
         scores("count", {"trained": 0.56, "format": 0.5}), trained=TaskScores("spelling", WORDS, None, TRAINED.arms)

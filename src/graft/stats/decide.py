@@ -82,9 +82,9 @@ def decide(found: Evidence, rules: Rules) -> tuple[Verdict, str]:
         return Verdict.FLOOR, f"{low[0]}, and {low[1]}"
     if fell:
         return _checked(found, Verdict.HARMED, _loss(found, rules), rules)
-    full = [reason for arm in (BASE, *rules.controls) if (reason := _leaves_no_room(found, arm, rules))]
-    if full:
-        return Verdict.CEILING, " and ".join(full)
+    full = [wording.no_room(arm, _accuracy(found, arm).accuracy, rules.margin) for arm in (BASE, *rules.controls)]
+    if any(full):
+        return Verdict.CEILING, " and ".join(filter(None, full))
     same = equivalent(found.required, rules)
     if same is not None:
         return _checked(found, Verdict.NO_TRANSFER, wording.equivalent(same), rules)
@@ -144,11 +144,3 @@ def _reaches_trivial(found: Evidence, arm: str) -> str:
     change = contrast.change
     moved = f"{wording.points(change.estimate)} points ({change.reason or wording.span(change.interval)})"
     return f"{arm} is {moved} against '{contrast.before.replace('_', ' ')}', which needs no skill"
-
-
-def _leaves_no_room(found: Evidence, arm: str, rules: Rules) -> str:
-    """Why an arm leaves less room for a gain than the margin; empty when it does not."""
-    accuracy = _accuracy(found, arm).accuracy
-    if accuracy.high <= 1 - rules.margin:
-        return ""
-    return f"{wording.accuracy(arm, accuracy)} leaves less room than {wording.size(rules.margin)}"

@@ -96,7 +96,10 @@ def manipulation_check(scores: TaskScores, *, margin: float, alpha: float) -> tu
     others = tuple(measured(arm, BASE, False) for arm in rows if arm not in (BASE, TRAINED))
     short = [contrast for contrast in required if not contrast.change.interval.low > 0]
     word = _word(passed=not short, seeds=arms.arms[TRAINED].seeds, controlled=FORMAT in rows)
+    measures = accuracies(arms)
     said = _said(scores, required, short)
+    if short and (full := wording.no_room(BASE, measures[0].accuracy, margin)):
+        said += f"; {full}"
     found = TrainedCheck(
         task=scores.task,
         passed=not short,
@@ -104,7 +107,7 @@ def manipulation_check(scores: TaskScores, *, margin: float, alpha: float) -> tu
         n_items=arms.n_items,
         n_clusters=arms.n_clusters,
         seeds=arms.seeds,
-        arms=accuracies(arms),
+        arms=measures,
         contrasts=(*required, *others),
         word=word,
         metric=scores.metric,

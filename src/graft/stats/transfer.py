@@ -27,6 +27,7 @@ from graft.stats.ceiling import normalised_transfer
 from graft.stats.collateral import judge_collateral
 from graft.stats.contrasts import (
     Sample,
+    accuracies,
     measure_contrast,
     missing_arms,
     outcome_rows,
@@ -113,7 +114,8 @@ def _untaught(scores: TaskScores, rules: Rules) -> list[str]:
     """Which of base and controls these very checkpoints are not above on the task they were trained on.
 
     The seeds are taken as they are: whether training would teach it again is for "learned" to say, while a study needs
-    only that these models were taught. So few seeds, of which little can be inferred, do not make it invalid.
+    only that these models were taught. So few seeds, of which little can be inferred, do not make it invalid. A base
+    that leaves no room for a gain is named as the likely cause.
     """
     sample = read_sample(scores.task, scores.clusters, outcome_rows(scores))
     found = []
@@ -124,7 +126,8 @@ def _untaught(scores: TaskScores, rules: Rules) -> list[str]:
             )
             if not contrast.change.interval.low > 0:
                 found.append(f"{scores.task} was trained but changed by only {wording.changes([contrast])}")
-    return found
+    full = wording.no_room(BASE, accuracies(sample)[0].accuracy, rules.margin) if found else ""
+    return [*found, full] if full else found
 
 
 def _check(tasks: Sequence[TaskScores], targets: int, rules: Rules) -> None:

@@ -60,6 +60,13 @@ def accuracy(arm: str, interval: Interval) -> str:
     return f"{arm} {points(interval.estimate, signed=False)}% ({100 * interval.level:.0f}% interval {low} to {high})"
 
 
+def no_room(arm: str, interval: Interval, margin: float) -> str:
+    """Why an arm leaves less room for a gain than the margin; empty when it does not."""
+    if not interval.high > 1 - margin:
+        return ""
+    return f"{accuracy(arm, interval)} leaves less room than {size(margin)}"
+
+
 def undecided(required: Sequence[Contrast], words: float, words_reason: str, claim_p_adjusted: float) -> str:
     """Why neither transfer nor its absence is shown, and what would decide."""
     broken = [c.change.reason for c in required if c.change.reason]
