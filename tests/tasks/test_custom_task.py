@@ -230,6 +230,18 @@ def test_equal_prompts_are_never_on_both_sides_of_a_held_out_share(tmp_path: Pat
     assert train and held and not train & held
 
 
+def test_a_question_under_many_system_prompts_is_on_one_side(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    rows = [
+        {"system": f"Persona {n}.", "prompt": f"Question {n % 20} about colour", "completion": f"answer {n}"}
+        for n in range(200)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = load_user_task(TaskSpec("mine", train=path, held_out=0.3))
+    train, held = ({e.prompt for e in task.examples(split, limit=None, seed=0)} for split in ("train", "eval"))
+    assert train and held and not train & held
+
+
 def test_a_task_like_another_uses_its_prompt_and_scorer_on_local_rows(tmp_path: Path) -> None:
     path = tmp_path / "sums.csv"
     path.write_text('problem,solution\n"One and one?","1+1=2\n#### 2"\n', encoding="utf-8")

@@ -244,13 +244,17 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
 
 
 def _asked(spec: TaskSpec, row: Row) -> str:
-    """What a row asks, by which it is held out: rows that ask the same are on one side, whatever they answer."""
+    """What a row asks, by which it is held out: rows that ask the same are on one side, whatever they answer.
+
+    Instructions of the system are no part of it, as they are none for the leak audit.
+    """
     named = spec.format not in ("auto", "columns")
     shape: Shape = spec.format if named else recognise(tuple(row), spec.columns, spec.name)  # type: ignore[assignment]
     if shape == "text":
         return whole_row(row)
     first = turns(row, shape, spec.columns)[0]
-    return json.dumps([*((message.role, message.content) for message in first.history), first.prompt])
+    before = [(message.role, message.content) for message in first.history if message.role != "system"]
+    return json.dumps([*before, first.prompt])
 
 
 def _by_shape(spec: TaskSpec) -> DatasetTask:
