@@ -303,7 +303,7 @@ def test_all_real_turns_of_convfinqa_become_items_and_accept_their_answers(data:
     assert "| weighted average exercise price per share | 60.94 | 37.84 | 25.14 |" in fifth.history[0].content
     executed = [value for row in rows for value in row["dialogue"]["executed_answers"]]
     agree = sum(task.score(one, str(value)).lenient for one, value in zip(found, executed, strict=True))
-    assert agree == 1453  # the release contradicts itself in 37 turns, mostly by a sign
+    assert agree == 1448  # the release contradicts itself in 37 turns, and leaves the percent sign out in 5
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from graft.tasks.answers.number_words import with_digits
@@ -205,7 +205,9 @@ def score_final_number(gold: str, reply: str) -> Score:
     return Score(strict=same and last == found, lenient=same, parsed=found is not None, answer=_written(found))
 
 
-def score_number(gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exact_integers: bool = True) -> Score:
+def score_number(
+    gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exact_integers: bool = True, rounded: bool = False
+) -> Score:
     """Score an answer that is a number, or *yes* or *no*, as in ConvFinQA and FinanceMath.
 
     A right answer that is written as a whole number has to be met exactly. Any other is equal as written within half a
@@ -216,6 +218,7 @@ def score_number(gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exac
         reply: what the model wrote; its answer is the number that it commits to (`read_number`).
         tolerance: relative error that is forgiven leniently where the right answer is no whole number.
         exact_integers: hold whole numbers to be exact; without it the tolerance is theirs too.
+        rounded: right answers are rounded ones, so whole numbers and percentages too are met within half a unit.
 
     Returns:
         Strict when the reply is nothing but a number equal to gold as written; lenient when its number is right within
@@ -226,6 +229,8 @@ def score_number(gold: str, reply: str, *, tolerance: Fraction = TOLERANCE, exac
     right = only_number(gold) or final_number(gold)
     if right is None:
         return _score_word(gold, reply)
+    if rounded and right.step == 0:
+        right = replace(right, step=Fraction(1, 200 if right.percent else 2))
     found, alone = committed_number(reply), only_number(reply)
     if exact_integers and right.step == 0 and not right.percent:
         tolerance = Fraction(0)

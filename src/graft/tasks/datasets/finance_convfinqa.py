@@ -64,8 +64,8 @@ class FinanceConvFinQaTask(DatasetTask):
         )
 
     def score(self, example: Example, reply: str) -> Score:
-        """Compare the numbers, with the usual tolerance of 1%; *yes* and *no* by word."""
-        return score_number(example.gold, reply)
+        """Compare the numbers, which the release rounds, with a tolerance of 1%; *yes* and *no* by word."""
+        return score_number(example.gold, reply, rounded=True)
 
 
 def _apart(rows: Rows) -> Rows:
