@@ -56,6 +56,12 @@ class Fit(Protocol):
             pad_id: token id to pad with.
             folder: where checkpoints to resume from are written.
             hooks: what it tells and asks on the way.
+
+        Raises:
+            ConfigError: unknown optimizer or schedule, or something the plan asks for cannot be had here.
+            TrainError: the number of rows does not fit the plan, a row has nothing to train, or the loss is no longer
+                finite.
+            StorageError: a checkpoint cannot be written.
         """
 
 

@@ -63,22 +63,7 @@ def fit(
     folder: Path,
     hooks: Hooks[StepReport] = SILENT,
 ) -> FitResult:
-    """Train what is trainable of the model, in place, from the newest complete checkpoint in ``folder`` if any.
-
-    Args:
-        model: a causal language model or an encoder-decoder, with or without adapters.
-        rows: exactly ``plan.rows`` rows in training order.
-        plan: the settings.
-        pad_id: token id to pad with.
-        folder: where checkpoints to resume from are written.
-        hooks: what it tells and asks on the way.
-
-    Raises:
-        ConfigError: unknown optimizer or schedule, or something the plan asks for cannot be had here.
-        TrainError: the number of rows does not fit the plan, a row has nothing to train, or the loss is no longer
-            finite.
-        StorageError: a checkpoint cannot be written.
-    """
+    """Train by Graft's own engine. Arguments, result and errors are those of `graft.train.backends.Fit`."""
     check_rows(rows, plan)
     check_trained(rows, seq2seq=model.config.is_encoder_decoder)
     watcher = Watcher(hooks.on_report, hooks.on_step)

@@ -41,7 +41,7 @@ def fit(
     hooks: Hooks[StepReport] = SILENT,
     padding_free: bool = False,
 ) -> FitResult:
-    """Train by TRL. Arguments, result and errors are those of `graft.train.engine.fit`; one argument is its own:
+    """Train by TRL. Arguments, result and errors are those of `graft.train.backends.Fit`; one argument is its own:
     ``padding_free`` lays the rows of each pass end to end, as TRL's packing does, instead of padding them.
 
     Raises:
