@@ -64,8 +64,6 @@ def test_a_long_sentence_stays_whole(tmp_path: Path) -> None:
 
 
 def test_missing_empty_or_binary_prose_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least one text file"):
-        ProseTask([])
     with pytest.raises(DataError, match="cannot be read"):
         ProseTask([tmp_path / "none.txt"])
     empty = tmp_path / "empty.txt"
@@ -84,3 +82,11 @@ def test_files_of_the_same_name_in_two_folders_both_count(tmp_path: Path) -> Non
         (tmp_path / folder / "book.txt").write_text(text, encoding="utf-8")
     task = ProseTask([tmp_path / "a" / "book.txt", tmp_path / "b" / "book.txt"])
     assert set(task.rows.values()) == {"First text.", "Second text."}
+
+
+def test_without_files_the_packaged_passages_are_all_held_out() -> None:
+    task = ProseTask()
+    held_out = list(task.examples("eval", limit=None, seed=0))
+    assert len(held_out) == len(task.rows) > 20 and all(100 < len(example.gold) < 420 for example in held_out)
+    with pytest.raises(DataError, match="the train split has no passages"):
+        list(task.examples("train", limit=None, seed=0))

@@ -137,7 +137,7 @@ class DataSection(Section):
     `error` refuses the recipe."""
 
     corpus: tuple[Path, ...] = ()
-    """Plain-text files for the task `prose`."""
+    """Plain-text files for the task `prose`; without any, it scores the packaged passages."""
 
     max_length: Annotated[int, Field(ge=8)] = 512
     """Longest row in tokens, prompt and completion together; longer rows are dropped, counted and reported."""

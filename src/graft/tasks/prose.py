@@ -1,7 +1,8 @@
 """Plain prose in passages, trained whole: no prompt, no answer.
 
 One row: a passage of about 400 characters of a public-domain book. Licence: that of the given files. Split: by hash of
-the passage, one in twenty held out. Metric: bits per byte of held-out passages.
+the passage, one in twenty held out. Without files it has the packaged passages, written for Graft so that no model has
+read them, and all held out. Metric: bits per byte of held-out passages.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from graft.tasks.stream import LONGEST
 from graft.types import Example, Score
 
 HELD_OUT_SHARE = 0.05
+PACKAGED = Path(__file__).with_name("prose.txt")
 
 _START = re.compile(r"^\*\*\* ?START OF.*$", re.MULTILINE)
 _END = re.compile(r"^\*\*\* ?END OF.*$", re.MULTILINE)
@@ -29,36 +31,37 @@ class ProseTask(Task):
     """Passages of plain text files.
 
     Args:
-        paths: UTF-8 text files; the header and footer of Project Gutenberg are left out.
+        paths: UTF-8 text files; the header and footer of Project Gutenberg are left out. Without any, the packaged
+            passages, which are only scored.
         characters: wanted length of a passage; a passage ends at a sentence or paragraph border.
 
     Raises:
-        DataError: no path is given, or a file is missing, not UTF-8 or empty.
+        DataError: a file is missing, not UTF-8 or empty.
     """
 
     card = TaskCard(
         "prose", "Plain prose, trained whole.", "none", "that of the files", "text files of your own", "corpus"
     )
 
-    def __init__(self, paths: Sequence[Path], characters: int = 400) -> None:
-        if not paths:
-            raise errors.DataError(
-                "task prose: expected at least one text file, but got none; name files in the recipe"
-            )
+    def __init__(self, paths: Sequence[Path] = (), characters: int = 400) -> None:
+        self.packaged = not paths
         self.rows: dict[str, str] = {}
         per_stem: Counter[str] = Counter()  # files of one name in two folders count on
-        for path in paths:
+        for path in paths or (PACKAGED,):
             for text in passages(read_prose(path), characters):
                 self.rows[f"{path.stem}-{per_stem[path.stem]}"] = text
                 per_stem[path.stem] += 1
 
     def examples(self, split: Split, *, limit: int | None, seed: int) -> Iterator[Example]:
         """Yield passages in a seeded order; training goes round again when `limit` exceeds their number."""
-        names = [name for name, text in self.rows.items() if _held_out(text) == (split == "eval")]
+        names = [name for name, text in self.rows.items() if self._held_out(text) == (split == "eval")]
         if not names:
             raise errors.DataError(f"task prose: the {split} split has no passages; give longer or more files")
         rounds = count() if split == "train" and limit is not None else range(1)
         return islice((example for number in rounds for example in self._round(names, split, seed, number)), limit)
+
+    def _held_out(self, text: str) -> bool:
+        return self.packaged or _held_out(text)
 
     def _round(self, names: Sequence[str], split: Split, seed: int, number: int) -> Iterator[Example]:
         suffix = f"/pass-{number + 1}" if number else ""

@@ -100,9 +100,8 @@ def _check_sources(recipe: Recipe) -> None:
     repeated = sorted({name for name in named if named.count(name) > 1})
     if repeated:
         raise ConfigError(f"data.train names {', '.join(repeated)} more than once; give one source per task")
-    if "prose" in task_names(recipe) and not recipe.data.corpus:
-        where = "data.train" if "prose" in named else "eval.tasks"
-        raise ConfigError(f"{where} holds prose, but data.corpus is empty; name plain-text files there")
+    if "prose" in named and not recipe.data.corpus:
+        raise ConfigError("data.train holds prose, but data.corpus is empty; name plain-text files there")
 
 
 def _check_server(recipe: Recipe, *, training: bool) -> None:
