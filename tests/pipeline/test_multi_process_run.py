@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -180,6 +183,49 @@ def test_sigterm_reaches_all_and_saves_once(tmp_path: Path, small_recipe: Build)
     assert code == 143, err
     assert err.count("Stopped.") == 1 and "Traceback" not in err
     assert only_run(runs).status == "interrupted"
+
+
+class Payload:
+    """Whoever unpickles it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_attacker_finds_no_port_from_outside_and_runs_nothing_from_inside(
+    tmp_path: Path, small_recipe: Build
+) -> None:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    runs, ran = tmp_path / "runs", tmp_path / "ran"
+    recipe = write_recipe(tmp_path, small_recipe(runs, **SETTINGS))
+    process = graft("train", "--recipe", recipe, "--processes", "2")
+    seen: set[str] = set()
+    attacker: Any = None
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                listening = [c for c in child.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+                seen |= {connection.laddr.ip for connection in listening}
+                if attacker is None and child.environ().get("RANK") == "0" and listening:
+                    port = int(child.environ()["MASTER_PORT"])
+                    attacker = TCPStore("127.0.0.1", port, wait_for_workers=False)
+        if attacker is not None:
+            with suppress(RuntimeError):  # the store went with the run
+                for number in range(4):
+                    attacker.set(f"graft/order/{number}", pickle.dumps(Payload(ran)))
+                attacker.set("graft/failure", b"stop")
+        time.sleep(0.02)
+    code, _, err = finish(process)
+    assert attacker is not None and seen == {"127.0.0.1"}
+    assert not ran.exists()
+    assert code == 2 and err.count("error:") == 1 and "none of the processes wrote" in err
+    assert "Traceback" not in err
 
 
 def wait_for_step(process: subprocess.Popen[str], runs: Path) -> None:

@@ -382,7 +382,7 @@ def test_all_halve_when_one_runs_out_of_memory(pair: Path) -> None:
 
 
 def test_processes_agree(pair: Path) -> None:
-    assert torch.load(pair / "agreed.pt") == [(1, 0, 0, True)] * 2
+    assert torch.load(pair / "agreed.pt") == [[1, 0, 0, True]] * 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,9 +15,11 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import click
+import psutil
 
 from graft.errors import ConfigError, TrainError
-from graft.train.processes import LAUNCHED, gpu_count, rank
+from graft.train.board import SECRET
+from graft.train.processes import LAUNCHED, LISTENER, gpu_count, rank
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -88,24 +91,38 @@ def launch(arguments: Sequence[str], count: int, *, cpu: bool) -> int:
     Raises:
         TrainError: a process was killed.
     """
-    environment = {**os.environ, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    environment[LAUNCHED] = "1"
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    if cpu:
-        environment["ACCELERATE_USE_CPU"] = "1"
     command = [sys.executable, "-m", "graft", *arguments]
     started: list[subprocess.Popen[bytes]] = []
-    with _passed_on(started):
+    with _passed_on(started), socket.create_server(("127.0.0.1", 0)) as listener:
+        environment = _environment(count, port=listener.getsockname()[1], cpu=cpu)
+        first = {LISTENER: str(listener.fileno())}
         try:
             for number in range(count):
-                own = environment | {"RANK": str(number), "LOCAL_RANK": str(number)}
-                started.append(subprocess.Popen(command, env=own, start_new_session=True))
+                own = environment | {"RANK": str(number), "LOCAL_RANK": str(number)} | ({} if number else first)
+                passed = () if number else (listener.fileno(),)
+                started.append(subprocess.Popen(command, env=own, start_new_session=True, pass_fds=passed))
+            listener.close()  # the first process has it: it must close with that one
             return _wait(started)
         finally:
             for process in started:
                 process.kill()
                 process.wait()
+
+
+def _environment(count: int, *, port: int, cpu: bool) -> dict[str, str]:
+    """The variables of all processes: they meet on this machine alone, and share a secret of their own."""
+    told: dict[str, object] = {
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    told |= {LAUNCHED: 1, SECRET: secrets.token_hex(32)} | ({"ACCELERATE_USE_CPU": 1} if cpu else {})
+    usual: dict[str, object] = {"OMP_NUM_THREADS": max(1, (os.cpu_count() or 1) // count)}
+    usual |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), _loopback())
+    return {**{name: str(value) for name, value in usual.items()}, **os.environ} | {
+        name: str(value) for name, value in told.items()
+    }
 
 
 def _wait(started: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -145,7 +162,7 @@ def _passed_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def _loopback() -> str:
+    """The interface that only this machine reaches: `lo` on Linux, `lo0` on macOS."""
+    addresses = psutil.net_if_addrs().items()
+    return next(name for name, held in addresses if any(one.address == "127.0.0.1" for one in held))

@@ -150,7 +150,7 @@ class GraftLoop(Trainer):  # type: ignore[misc]
         try:
             with ExitStack() as stack:
                 own = stack.enter_context(replacing_folder(target)) if writes else None
-                folder = processes.from_first(own)
+                folder = Path(processes.from_first(str(own)))
                 checkpoints.save_trained(self.model, folder, writes=writes)
                 self._save_optimizer_and_scheduler(str(folder))
                 self._save_scaler(str(folder))
@@ -181,7 +181,7 @@ class GraftLoop(Trainer):  # type: ignore[misc]
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
 
     def _save_rng_state(self, output_dir: str) -> None:
-        states = processes.all_of(random_streams(self.args.device))
+        states = [streams_of(plain) for plain in processes.all_of(plain_streams(random_streams(self.args.device)))]
         if self.args.should_save:
             torch.save({**states[0], "others": states[1:]}, Path(output_dir) / "rng_state.pth")
 
@@ -383,6 +383,23 @@ def random_streams(device: torch.device) -> dict[str, Any]:
     """Where all random streams of this process stand."""
     states = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def plain_streams(states: dict[str, Any]) -> dict[str, Any]:
+    """Streams as JSON."""
+    name, keys, *rest = states["numpy"]
+    tensors: dict[str, Any] = {key: states[key].tolist() for key in ("cpu", "cuda") if key in states}
+    return {"python": states["python"], "numpy": [name, keys.tolist(), *rest], **tensors}
+
+
+def streams_of(plain: dict[str, Any]) -> dict[str, Any]:
+    """What `plain_streams` wrote, as the libraries take it."""
+    version, numbers, gauss = plain["python"]
+    name, keys, *rest = plain["numpy"]
+    held = [key for key in ("cpu", "cuda") if key in plain]
+    tensors: dict[str, Any] = {key: torch.tensor(plain[key], dtype=torch.uint8) for key in held}
+    legacy = (name, np.array(keys, dtype=np.uint32), *rest)
+    return {"python": (version, tuple(numbers), gauss), "numpy": legacy, **tensors}
 
 
 def restore_streams(states: dict[str, Any], device: torch.device) -> None:

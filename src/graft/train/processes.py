@@ -8,10 +8,9 @@ in a collective operation. This file imports nothing heavy: a command asks it fi
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,6 +21,7 @@ from graft.errors import ConfigError, TrainError
 if TYPE_CHECKING:
     import torch
 
+    from graft.train.board import Board
     from graft.types import TokenRow
 
 LONGEST_WAIT = timedelta(minutes=30)
@@ -33,7 +33,9 @@ BUCKET_BYTES = 2**26
 LAUNCHED = "GRAFT_LAUNCHED"
 """Environment variable: whoever started the processes says which one was killed."""
 
-_POLL_SECONDS = 0.1
+LISTENER = "GRAFT_LISTENER"
+"""Environment variable of the first process: the open socket, on this machine alone, at which all meet."""
+
 _GRACE_SECONDS = 20.0
 _EXIT_AFTER_ANOTHER = 2
 
@@ -81,21 +83,22 @@ def is_first() -> bool:
 
 
 def from_first(value: Any) -> Any:
-    """The value that the first process has, so that all processes decide alike."""
-    if not is_distributed():
-        return value
-    held = [value]
-    _group().broadcast_object_list(held, src=0)
-    return held[0]
+    """The JSON value that the first process has, so that all processes decide alike."""
+    return all_of(value)[0]
 
 
 def all_of(value: Any) -> list[Any]:
-    """The values of all processes, in their order."""
+    """The JSON values of all processes, in their order; what others send is never unpickled."""
+    import torch
+
     if not is_distributed():
         return [value]
-    values: list[Any] = [None] * _group().get_world_size()
-    _group().all_gather_object(values, value)
-    return values
+    own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    held = torch.zeros(most(len(own)), dtype=torch.uint8)
+    held[: len(own)] = own
+    gathered = [torch.empty_like(held, device=_device()) for _ in range(_group().get_world_size())]
+    _group().all_gather(gathered, held.to(_device()))
+    return [json.loads(bytes(one.tolist()).rstrip(b"\0")) for one in gathered]
 
 
 def any_process(flag: bool) -> bool:
@@ -191,14 +194,33 @@ def join() -> None:
     from accelerate import PartialState  # type: ignore[import-untyped]
     from torch.distributed import DistNetworkError, DistStoreError
 
+    from graft.train.board import Board
+
     try:
-        PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU") == "1", timeout=LONGEST_WAIT)
+        PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU") == "1", timeout=LONGEST_WAIT, **_meeting())
+        if _board is None:
+            _board = Board(_store(), rank(), count())
+            threading.Thread(target=_watch, args=(_board,), daemon=True).start()
     except (DistNetworkError, DistStoreError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise ConfigError(f"{count()} processes cannot meet at {where}: {str(error).splitlines()[0]}") from error
-    if _board is None:
-        _board = _Board()
-        threading.Thread(target=_watch, args=(_board,), daemon=True).start()
+
+
+def _meeting() -> dict[str, Any]:
+    """How the group opens: where `graft` started the processes, at a port that only this machine reaches."""
+    if LAUNCHED not in os.environ:
+        return {}
+    listener = os.environ.get(LISTENER)
+    first = {} if listener is None else {"is_master": True, "master_listen_fd": int(listener)}
+    return {"store": _store(**first), "rank": rank(), "world_size": count()}
+
+
+def _store(**first: Any) -> Any:
+    """A client of the store at which the processes meet; in the first process, with what makes it listen."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(address, port, wait_for_workers=False, timeout=LONGEST_WAIT, **first)
 
 
 @contextmanager
@@ -242,6 +264,8 @@ def failing_together() -> Iterator[None]:
             told = _lost(error) if lost else error
             if not board.fail(str(told)):
                 told = PeerError(f"another process failed: {board.failure()}")
+        except TrainError as forged:
+            told = forged
         except RuntimeError:
             told = PeerError("the first process is gone")
         board.reported = told
@@ -272,7 +296,7 @@ def on_gpus() -> bool:
 
 
 def tell(order: Any) -> None:
-    """In the first process: what the others do next; ``None`` lets them go."""
+    """In the first process: what the others do next, as JSON; ``None`` lets them go."""
     if _board is not None:
         _board.tell(order)
 
@@ -308,71 +332,16 @@ def first_goes_first(name: str) -> Iterator[None]:
     if _board is None or is_first():
         yield
         if _board is not None:
-            _board.post(f"done/{name}", b"1")
+            _board.post(f"done/{name}", True)
         return
     _board.read(f"done/{name}")
     yield
 
 
-class _Board:
-    """The store that all processes reach, read without ever blocking in it."""
-
-    def __init__(self) -> None:
-        from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        self._store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=LONGEST_WAIT)
-        self._told = 0
-        self.reported: Exception | None = None
-        self.ended = threading.Event()
-
-    def post(self, key: str, value: bytes) -> None:
-        self._store.set(f"graft/{key}", value)  # type: ignore[arg-type]
-
-    def read(self, key: str) -> bytes:
-        """Wait for a value as long as it takes; the watching thread ends the process when the store goes away."""
-        while not self._store.check([f"graft/{key}"]):
-            time.sleep(_POLL_SECONDS)
-        return bytes(self._store.get(f"graft/{key}"))
-
-    def tell(self, order: Any) -> None:
-        self.post(f"order/{self._told}", pickle.dumps(order))
-        self._told += 1
-
-    def hear(self, number: int) -> Any:
-        return pickle.loads(self.read(f"order/{number}"))
-
-    def fail(self, message: str) -> bool:
-        """Say that this process failed; whether it is the first to say so."""
-        if self._store.add("graft/failed", 1) > 1:
-            return False
-        self.post("failure", message.encode())
-        return True
-
-    def failure(self) -> str:
-        return self.read("failure").decode()
-
-    def has_failed(self) -> bool:
-        return bool(self._store.check(["graft/failure"]))
-
-    def wait_for_failure(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self.has_failed() and time.monotonic() < until:
-            time.sleep(_POLL_SECONDS)
-
-    def leave(self) -> None:
-        """Say that this process is done with the store; the first one, which may hold it, waits for the others."""
-        self.ended.set()
-        gone, until = self._store.add("graft/gone", 1), time.monotonic() + _GRACE_SECONDS
-        while rank() == 0 and gone < count() and not self.has_failed() and time.monotonic() < until:
-            time.sleep(_POLL_SECONDS)
-            gone = self._store.add("graft/gone", 0)
+_board: Board | None = None
 
 
-_board: _Board | None = None
-
-
-def _watch(board: _Board) -> None:
+def _watch(board: Board) -> None:
     """End this process after another failed, or whoever started it; the first one gets time to end in order."""
     from torch.distributed import DistError
 

@@ -43,7 +43,7 @@ def train_branch(
         The trained model, ready to be scored.
     """
     recipe, folder = lab.recipe, run.checkpoints / branch.label
-    processes.tell(Order(recipe, run.path, branch))
+    processes.tell(Order(recipe, run.path, branch).to_json())
     model = untrained_model(recipe, branch)
     prove_decoding(run, lab, model)
     training = begin(run, lab, branch, model, progress)

@@ -61,7 +61,7 @@ def leading(recipe: Recipe) -> Iterator[None]:
                     "model.device is cpu, but the processes were started for GPUs; set ACCELERATE_USE_CPU=1, or start "
                     "them with graft train --processes"
                 )
-            processes.tell(Order(recipe))
+            processes.tell(Order(recipe).to_json())
         yield
 
 
@@ -80,11 +80,11 @@ def follow() -> None:
     try:
         with processes.failing_together():
             lab = None
-            for order in processes.orders():
+            for order in map(Order.from_json, processes.orders()):
                 date = run_date(None if order.run is None else RunDirectory(order.run))
                 if lab is None or order.recipe != lab.recipe or (date and date != lab.policy.date):
                     lab = prepare(order.recipe, date=date)
-                if order.branch is not None:
+                if order.branch is not None and order.run is not None:
                     help_train(RunDirectory(order.run), lab, order.branch)
     finally:
         processes.leave()
