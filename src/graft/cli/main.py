@@ -41,6 +41,7 @@ COMMANDS = {
     "bench": Entry("bench", "Experiments", "Measure how fast this machine trains."),
     "report": Entry("reports", "Results", "Write the report of a run anew."),
     "compare": Entry("reports", "Results", "Compare runs: what differs, and by how much."),
+    "export": Entry("export", "Models", "Make a model for other programs of a run, and compare it with the run."),
     "vocab": Entry("vocab", "Models", "Classify a vocabulary, or trim a model to a part of it."),
     "runs": Entry("runs", "Results", "List, show and delete runs."),
     "cache": Entry("cache", "About", "Show and clear tokenised rows and copied models."),

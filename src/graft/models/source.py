@@ -171,6 +171,13 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
+def stored_dtype(model_id: str, revision: str | None = None) -> str:
+    """The type in which a model's weights are stored, such as ``bfloat16``; float32 where its config names none."""
+    raw = text_config(read_config(locate(model_id), model_id, revision))
+    named = raw.get("dtype") or raw.get("torch_dtype")
+    return str(named).removeprefix("torch.") if named is not None else "float32"
+
+
 def model_kind(config: Mapping[str, Any], model_id: str) -> Kind:
     """Whether a model continues texts or turns one into another, from its config alone.
 

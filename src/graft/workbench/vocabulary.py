@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.errors import ConfigError, ModelError
 from graft.models.loading import load_model, load_tokenizer
-from graft.models.source import locate, read_config, text_config
+from graft.models.source import stored_dtype
 from graft.pipeline.progress import Progress
 from graft.runs.files import write_json, write_text
 from graft.runs.space import require_space
@@ -130,7 +130,7 @@ def trim(
     from graft.vocab.weights import measure, named_ids, rows, trim_model
 
     bar = progress.task("load the model")
-    loaded = load_model(model, revision=revision, device="cpu", dtype=_stored_dtype(model, revision))
+    loaded = load_model(model, revision=revision, device="cpu", dtype=stored_dtype(model, revision))
     bar.finish()
     old_rows, sizes = rows(loaded), {"before": measure(loaded)}
     named = named_ids(loaded) & {entry.id for entry in source.entries}
@@ -243,13 +243,6 @@ def _save_and_check(source: _Source, keep: Keep, folder: Path, texts: Iterable[s
             "not come back; nothing was written. Please report this"
         )
     return {"same_ids": {"texts": compared, "failed": unequal}, "round_trips": {"texts": total, "failed": failed}}
-
-
-def _stored_dtype(model: str, revision: str | None) -> str:
-    """The type the weights are stored in, so that trimming does not change it; float32 when the config names none."""
-    raw = text_config(read_config(locate(model), model, revision))
-    named = raw.get("dtype") or raw.get("torch_dtype")
-    return str(named) if named is not None else "float32"
 
 
 def _write_entries(path: Path, entries: Iterable[Entry], kept: set[int]) -> None:

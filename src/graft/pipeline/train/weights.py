@@ -46,6 +46,11 @@ def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrained
     return _load(recipe, branch.seed, folder=folder)
 
 
+def load_base(recipe: Recipe, branch: Branch) -> PreTrainedModel:
+    """The model that a trained branch began with, without adapters."""
+    return _load(recipe, branch.seed or 0)
+
+
 def load_untouched(recipe: Recipe) -> PreTrainedModel:
     """The recipe's model as it came."""
     return with_style_rows(recipe, _load(recipe, seed=0))

@@ -1,0 +1,203 @@
+"""`graft export` from a trained run to folders that other programs load."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.export.trained_runs import BRANCH, trained_run
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from graft.cli.main import main
+from graft.config.loading import Resolved
+from graft.data.chat import render_prompt
+from graft.errors import ConfigError, ModelError
+from graft.export.agreement import greedy_rows, read
+from graft.models.loading import load_tokenizer
+from graft.pipeline.progress import SilentProgress
+from graft.pipeline.train.weights import load_branch
+from graft.runs.directory import RunDirectory
+from graft.workbench.export import export
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, small_recipe: Callable[..., Resolved]) -> RunDirectory:
+    """A run whose adapters changed the model; it thinks off, and samples with a temperature."""
+    settings = {"adapter__kind": "lora", "adapter__r": 4, "study__arms": ["base", "trained"]}
+    drawn = {"sampling__temperature": 0.7, "sampling__top_k": 20}
+    return trained_run(small_recipe(tmp_path_factory.mktemp("runs"), **settings, **drawn))
+
+
+def exported(run: RunDirectory, out: Path, target: str = "merged", **options: Any) -> dict[str, Any]:
+    options = {"arm": None, "dtype": None, "force": False, **options}
+    return export(run, target, out=out, progress=SilentProgress(), **options)
+
+
+def test_a_merged_model_loads_in_transformers_alone_and_replies_as_the_branch(
+    trained: RunDirectory, tmp_path: Path
+) -> None:
+    from graft.config.loading import load_recipe
+
+    record = exported(trained, tmp_path / "out")
+    recipe = load_recipe(trained.recipe).recipe
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="float32").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    branch = load_branch(trained, recipe, BRANCH)
+    text = render_prompt(tokenizer, "Spell the word apple.")
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Spell the word apple."}], tokenize=False, add_generation_prompt=True
+    )
+    assert asked == text and "<think>\n\n</think>" in asked
+    rows = greedy_rows(branch, tokenizer, [tokenizer(text)["input_ids"]])
+    ids = torch.tensor([rows[0].prompt])
+    written = model.generate(ids, do_sample=False, max_new_tokens=24)[0, ids.shape[1] :]
+    assert tuple(written.tolist()) == rows[0].completion
+    assert torch.allclose(read(model, rows).logits[0], read(branch, rows).logits[0], atol=1e-4)
+    generation = model.generation_config
+    assert (generation.do_sample, generation.temperature, generation.top_k) == (True, 0.7, 20)
+    assert tokenizer.eos_token_id in generation.eos_token_id
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert record["agreement"]["same_replies"] == record["agreement"]["prompts"] == 4
+    assert not (tmp_path / "out" / "COMPLETE").exists()
+    stored = json.loads((trained.path / "exports" / "trained-seed0-merged-float32.json").read_text())
+    assert stored == json.loads((tmp_path / "out" / "export.json").read_text()) == record
+
+
+def test_an_adapter_loads_in_peft_alone_with_identical_logits(trained: RunDirectory, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    from graft.config.loading import load_recipe
+
+    exported(trained, tmp_path / "out", "adapter")
+    recipe = load_recipe(trained.recipe).recipe
+    base = AutoModelForCausalLM.from_pretrained(recipe.model.id, dtype="float32", attn_implementation="eager").eval()
+    model = PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    branch = load_branch(trained, recipe, BRANCH)
+    rows = greedy_rows(branch, AutoTokenizer.from_pretrained(tmp_path / "out"), [(11, 12, 13)])
+    assert torch.equal(read(model, rows).logits[0], read(branch, rows).logits[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"arm": "base"}, r"--arm is base, the untouched model.*Known: trained-seed0"),
+        ({"arm": "trained-seed1"}, r"--arm is 'trained-seed1', but the run has no such arm"),
+        ({"target": "adapter", "dtype": "float16"}, r"--dtype is float16, but an adapter stays in float32"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_exported_is_refused_before_anything_is_loaded(
+    options: dict[str, Any], words: str, trained: RunDirectory, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        exported(trained, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_inside_the_run_and_a_full_one_are_refused_and_force_replaces(
+    trained: RunDirectory, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="inside the run"):
+        exported(trained, trained.path / "export")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.safetensors").write_text("old")
+    with pytest.raises(ConfigError, match=r"which is not empty; name another folder, or replace it with --force"):
+        exported(trained, out)
+    assert (out / "old.safetensors").read_text() == "old"
+    assert main(["export", str(trained.path), "--out", str(out), "--force", "--dtype", "bfloat16", "--json"]) == 0
+    assert not (out / "old.safetensors").exists()
+    assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_no_room_is_told_before_the_model_is_loaded(
+    trained: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graft.errors import StorageError
+    from graft.runs import space
+    from graft.workbench import export as command
+
+    monkeypatch.setattr(space, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(command, "load_branch", lambda *args: pytest.fail("the model was loaded"))
+    with pytest.raises(StorageError, match=r"the model in float32 needs .* but 1\.0 kB are free"):
+        exported(trained, tmp_path / "out")
+
+
+def test_a_model_too_far_from_its_branch_is_an_error_that_keeps_the_files(
+    trained: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graft.export import merge
+
+    monkeypatch.setattr(merge, "_merge_layer", lambda layer, dtype: None)  # the adapter is forgotten
+    with pytest.raises(ModelError, match=r"nats per token from the branch.*The files are in .*out\.refused"):
+        exported(trained, tmp_path / "out")
+    assert (tmp_path / "out.refused" / "model.safetensors").is_file()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"adapter__kind": "none"},
+        {"style__tokens": ["<STYLE_TERSE>", "<STYLE_VERBOSE>"], "data__train": "style"},
+        {"model__system": 'Answer like a pirate\'s "parrot".\nBe brief.'},
+    ],
+    ids=["every-weight", "control-tokens", "system-turn"],
+)
+def test_other_branches_merge_too_and_their_template_writes_what_was_measured(
+    settings: dict[str, Any], small_recipe: Callable[..., Resolved], tmp_path: Path
+) -> None:
+    from graft.data.chat import ChatPolicy
+
+    settings = {"adapter__kind": "lora", "adapter__r": 4, "study__arms": ["base", "trained"], **settings}
+    resolved = small_recipe(tmp_path / "runs", **settings)
+    run = trained_run(resolved)
+    record = exported(run, tmp_path / "out")
+    assert record["agreement"]["same_replies"] == 4
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    turns = [{"role": "user", "content": "Spell the word apple."}]
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    measured = ChatPolicy(system=resolved.recipe.model.system)
+    assert asked == render_prompt(load_tokenizer("sprout"), "Spell the word apple.", measured)
+
+
+def test_the_plain_prompt_of_a_model_without_a_template_becomes_its_template(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    from graft.data.chat import ChatPolicy, render_chat
+    from graft.export.template import pinned
+    from graft.types import Message
+
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    policy = ChatPolicy(system="It's a \\ test.", template="Q: {prompt}\nA's:\n")
+    turns = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
+    right = render_chat(bare, turns, policy)
+    with pinned(bare, policy) as told:
+        found = told.apply_chat_template(
+            [{"role": turn.role, "content": turn.content} for turn in turns], tokenize=False, add_generation_prompt=True
+        )
+    assert found == right and bare.chat_template is None
+
+
+@pytest.mark.slow
+def test_a_branch_on_four_bits_is_merged_into_the_whole_base(
+    small_recipe: Callable[..., Resolved], tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs the extra quant")
+    settings = {"adapter__kind": "lora", "adapter__r": 4, "study__arms": ["base", "trained"], "model__quantize": "nf4"}
+    resolved = small_recipe(tmp_path / "runs", **settings)
+    run = trained_run(resolved, spread=0.01)
+    record = exported(run, tmp_path / "out")
+    assert "the branch computed on weights of few bits, this does not" in record["notes"][0]
+    base = AutoModelForCausalLM.from_pretrained(resolved.recipe.model.id, dtype="float32")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="float32")
+    name = "model.layers.0.mlp.up_proj.weight"
+    change = (merged.get_parameter(name) - base.get_parameter(name)).detach()
+    singular = torch.linalg.svdvals(change)
+    assert singular[0] > 0 and singular[4] < 1e-4 * singular[0], "more than the adapter of rank 4 has changed"
