@@ -142,15 +142,20 @@ def _check_engine(recipe: Recipe) -> None:
     preload_engine(engine)
 
 
+def _is_corpus(recipe: Recipe, name: str) -> bool:
+    """Whether a task that is not the recipe's own is plain text, which no arm is asked about."""
+    return own_task(recipe, name) is None and tasks.card(name).kind == "corpus"
+
+
 def _check_arms(recipe: Recipe) -> None:
     arms = recipe.study.arms
-    others = [name for name in task_names(recipe) if not tasks.is_word_task(name)]
+    others = [name for name in task_names(recipe) if not (tasks.is_word_task(name) or _is_corpus(recipe, name))]
     if "prompted" in arms and others:
         raise ConfigError(
             f"study.arms holds prompted, which asks the base to spell first, but {', '.join(others)} ask about no "
             "word; leave that arm out"
         )
-    texts = [name for name in trained_tasks(recipe) if not own_task(recipe, name) and tasks.card(name).kind == "corpus"]
+    texts = [name for name in trained_tasks(recipe) if _is_corpus(recipe, name)]
     if "shuffled" in arms and texts:
         raise ConfigError(
             f"study.arms holds shuffled, which exchanges answers, but {', '.join(texts)} in data.train is plain text; "
