@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from graft.data.file_form import FileForm
 from graft.data.files import file_rows, read_rows
 from graft.errors import DataError, MissingExtra
 
@@ -27,7 +28,7 @@ def write(path: Path, content: str | bytes, encoding: str = "utf-8") -> Path:
 
 
 def plain(path: Path, **how: Any) -> list[dict[str, Any]]:
-    return [dict(row) for row in read_rows(path, **how)]
+    return [dict(row) for row in read_rows(path, FileForm(**how))]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_file_without_a_header_gets_the_names_of_the_recipe(tmp_path: Path) ->
     path = write(tmp_path / "a.tsv", "gj04\t1\tOne.\nbc01\t0\tTwo.\n")
     assert plain(path, header=("source", "label", "text"))[0] == {"source": "gj04", "label": "1", "text": "One."}
     with pytest.raises(DataError, match=r"line 1: 3 columns where the header has 2"):
-        read_rows(path, header=("a", "b"))
+        read_rows(path, FileForm(header=("a", "b")))
 
 
 TEXT = "Größe, Äpfel und Übermut: „schön“ – für 5 €, sagte die Straße.\n"
@@ -119,7 +120,7 @@ def test_an_encoding_is_found_out_and_told(tmp_path: Path, encoding: str, told: 
     ],
 )
 def test_other_scripts_are_guessed_too(tmp_path: Path, encoding: str, text: str) -> None:
-    table = read_rows(write(tmp_path / "a.txt", text * 10, encoding), unit="line")
+    table = read_rows(write(tmp_path / "a.txt", text * 10, encoding), FileForm(unit="line"))
     assert table[9]["text"] == text.strip()
     assert f"{encoding}, guessed" in table.words
 
@@ -130,15 +131,15 @@ def test_a_given_encoding_is_used_and_a_wrong_one_is_refused(tmp_path: Path) -> 
     with pytest.raises(
         DataError, match=r"latin\.csv: 1 line cannot be used: line 2: byte 0xbf at column 3 is not utf-8"
     ):
-        read_rows(latin, encoding="utf-8")
+        read_rows(latin, FileForm(encoding="utf-8"))
     with pytest.raises(DataError, match=r"line 2: byte 0xbf at column 3 is not ascii"):
-        read_rows(latin, encoding="ascii")
+        read_rows(latin, FileForm(encoding="ascii"))
     with pytest.raises(DataError, match=r"line 1: not utf-16-le from here on"):
-        read_rows(write(tmp_path / "odd.csv", b"text\nabcd"), encoding="utf-16-le")
+        read_rows(write(tmp_path / "odd.csv", b"text\nabcd"), FileForm(encoding="utf-16-le"))
     with pytest.raises(DataError, match=r"encoding is latin-1, but the file is valid UTF-8 beyond ASCII"):
-        read_rows(write(tmp_path / "utf8.csv", CSV), encoding="latin-1")
+        read_rows(write(tmp_path / "utf8.csv", CSV), FileForm(encoding="latin-1"))
     with pytest.raises(DataError, match=r"encoding is utf-88, which Python does not know\. Did you mean 'utf-8'"):
-        read_rows(latin, encoding="utf-88")
+        read_rows(latin, FileForm(encoding="utf-88"))
 
 
 def test_bad_bytes_in_a_file_that_is_mostly_utf8_are_reported_not_guessed(tmp_path: Path) -> None:
@@ -190,6 +191,180 @@ def test_bad_input_is_one_error_that_says_where(tmp_path: Path, name: str, conte
     assert "\n" not in str(caught.value)
 
 
+TABS = {
+    "two lines that begin and end with a quote": ('text\tlabel\n"hello\t1\nbye"\t0\n', ['"hello', 'bye"']),
+    "a quotation among others": ('text\tlabel\n"Great film"\t1\nBad.\t0\n', ['"Great film"', "Bad."]),
+    "a stray quote": ('text\tlabel\n5" disk\t1\n"open\t0\nlast\t1\n', ['5" disk', '"open', "last"]),
+    "every field quoted": ('text\tlabel\n"Great"\t1\n"Bad"\t0\n', ["Great", "Bad"]),
+    "a doubled quote": ('text\tlabel\n"a ""b"" c"\t1\nd\t0\n', ['a "b" c', "d"]),
+    "a line end in quotes": ('text\tlabel\n"a\nb"\t1\nd\t0\n', ["a\nb", "d"]),
+}
+
+
+@pytest.mark.parametrize("case", TABS)
+def test_quotes_of_a_tsv_file_are_syntax_only_where_that_is_sure(tmp_path: Path, case: str) -> None:
+    content, texts = TABS[case]
+    assert [row["text"] for row in plain(write(tmp_path / "a.tsv", content))] == texts
+
+
+def test_a_csv_file_whose_quotes_may_merge_rows_asks_how_to_read_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'text,label\nfirst,1\n"hello,1\nbye",0\n')
+    with pytest.raises(
+        DataError, match=r"line 3: a quoted field goes on over several lines.*set quote to '\"' or to none"
+    ):
+        read_rows(path)
+    assert [row["text"] for row in plain(path, quote="none")] == ["first", '"hello', 'bye"']
+    assert [row["text"] for row in plain(path, quote='"')] == ["first", "hello,1\nbye"]
+    stray = write(tmp_path / "b.csv", 'text,label\n5" disk,1\n"open,0\n')
+    with pytest.raises(DataError, match=r"a quote is opened and not closed .*set quote: none"):
+        read_rows(stray)
+    assert [row["text"] for row in plain(stray, quote="none")] == ['5" disk', '"open']
+    assert plain(write(tmp_path / "c.csv", "a,b\n'x,y',2\n"), quote="'") == [{"a": "x,y", "b": "2"}]
+
+
+def test_lines_with_a_separator_are_a_table_and_keep_their_white_space(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "  Good news@positive\nNo news@neutral\n")
+    table = read_rows(path, FileForm(separator="@", header=("text", "label")))
+    assert [dict(row) for row in table] == [
+        {"text": "  Good news", "label": "positive"},
+        {"text": "No news", "label": "neutral"},
+    ]
+    assert table.words == "a.txt: lines separated by '@', UTF-8, 2 rows"
+    with pytest.raises(DataError, match=r"line 2: 3 columns where the header has 2"):
+        read_rows(write(tmp_path / "b.txt", "a|b\n1|2|3\n"), FileForm(separator="|"))
+    assert [row["text"] for row in read_rows(write(tmp_path / "c.txt", "def f():\n    return 1 \n"))] == [
+        "def f():",
+        "    return 1",
+    ]
+
+
+def packed(path: Path, data: bytes) -> Path:
+    import bz2
+    import lzma
+    import zipfile
+
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("__MACOSX/._a.csv", b"x")
+            archive.writestr("inside/a.csv", data)
+    elif path.suffix == ".zst":
+        arrow = pytest.importorskip("pyarrow")
+        with arrow.CompressedOutputStream(str(path), "zstd") as out:
+            out.write(data)
+    else:
+        path.write_bytes({".xz": lzma.compress, ".bz2": bz2.compress, ".gz": gzip.compress}[path.suffix](data))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv.xz", "a.csv.bz2", "a.csv.zst", "a.csv.zip", "a.zip", "a.CSV.GZ"])
+def test_compressed_files_are_read_as_what_is_inside(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name.lower()
+    packed(path, CSV.encode())
+    assert plain(path.rename(tmp_path / name)) == ROWS
+    path.write_bytes(packed(tmp_path / f"whole{path.suffix}", CSV.encode()).read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"this is not a whole \w+ file"):
+        read_rows(path)
+
+
+def test_an_archive_of_several_files_names_them(tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("train.csv", CSV)
+        archive.writestr("test.csv", CSV)
+    with pytest.raises(
+        DataError, match=r"the archive holds 2 files \(train\.csv, test\.csv\), but one is read; unpack"
+    ):
+        read_rows(tmp_path / "a.zip")
+
+
+def test_arrow_files_of_every_kind_give_the_same_rows(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import feather
+
+    table = arrow.table({"text": ["a", None], "n": arrow.array(["x", "y"]).dictionary_encode()})
+    feather.write_feather(table, str(tmp_path / "a.feather"))
+    for name, writer in (("file.arrow", arrow.ipc.new_file), ("stream.arrow", arrow.ipc.new_stream)):
+        with writer(str(tmp_path / name), table.schema) as out:
+            out.write_table(table)
+    for name in ("a.feather", "file.arrow", "stream.arrow"):
+        assert plain(tmp_path / name) == [{"text": "a", "n": "x"}, {"text": None, "n": "y"}]
+    write(tmp_path / "b.arrow", b"no arrow")
+    with pytest.raises(DataError, match=r"b\.arrow: this Arrow file cannot be read"):
+        read_rows(tmp_path / "b.arrow")
+
+
+def test_a_folder_that_datasets_saved_is_its_rows(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"text": ["a", "b"]}).save_to_disk(str(tmp_path / "saved"))
+    assert plain(tmp_path / "saved") == [{"text": "a"}, {"text": "b"}]
+
+
+def test_patterns_and_lists_are_read_one_after_the_other(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", "c.csv"):
+        write(tmp_path / name, f"text\n{name}\n")
+    assert [row["text"] for row in read_rows(tmp_path / "[ac].csv")] == ["a.csv", "c.csv"]
+    assert [row["text"] for row in read_rows((tmp_path / "c.csv", tmp_path / "a.csv"))] == ["c.csv", "a.csv"]
+    with pytest.raises(DataError, match=r"d\*\.csv: no file fits this pattern"):
+        read_rows(tmp_path / "d*.csv")
+
+
+def test_objects_by_id_and_by_row_number_are_rows(tmp_path: Path) -> None:
+    by_id = {"q1": {"text": "a", "label": 1}, "q2": {"text": "b", "label": 0}}
+    assert plain(write(tmp_path / "a.json", json.dumps(by_id))) == [
+        {"id": "q1", "text": "a", "label": 1},
+        {"id": "q2", "text": "b", "label": 0},
+    ]
+    by_row = {"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}
+    assert plain(write(tmp_path / "b.json", json.dumps(by_row))) == [
+        {"text": "a", "label": 1},
+        {"text": "b", "label": 0},
+    ]
+    with pytest.raises(DataError, match=r"whose field id is 7 under another id"):
+        read_rows(write(tmp_path / "c.json", json.dumps({"q1": {"id": 7, "text": "a"}})))
+
+
+def test_lists_inside_rows_become_the_rows(tmp_path: Path) -> None:
+    articles = [
+        {
+            "title": "Rome",
+            "paragraphs": [
+                {"text": "It fell.", "questions": [{"q": "What?", "id": 1}, {"q": "When?", "id": 2}]},
+                {"text": "It rose.", "questions": []},
+            ],
+        },
+        {"title": "Oslo", "paragraphs": []},
+        {"title": "Bonn", "paragraphs": [{"text": "It is.", "questions": [{"q": "Where?", "id": 3}]}]},
+    ]
+    table = read_rows(
+        write(tmp_path / "a.json", json.dumps({"version": "1", "data": articles})),
+        FileForm(explode="paragraphs[].questions[]"),
+    )
+    assert [(row["title"], row["text"], row["q"]) for row in table] == [
+        ("Rome", "It fell.", "What?"),
+        ("Rome", "It fell.", "When?"),
+        ("Bonn", "It is.", "Where?"),
+    ]
+    assert table[1]["paragraphs"]["text"] == "It fell." and table[1]["questions"] == {"q": "When?", "id": 2}
+    assert table[1].place == "a.json, row 1, paragraphs 1, questions 2"  # type: ignore[attr-defined]
+    assert "as 3 questions, 1 rows without any are left out" in table.words
+    with pytest.raises(DataError, match=r"row 1: explode names paragraph, but there is no such list"):
+        read_rows(tmp_path / "a.json", FileForm(explode="paragraph[]"))
+
+
+def test_files_beside_the_folders_that_are_labels_are_left_out_and_told(tmp_path: Path) -> None:
+    for name in ("pos/1.txt", "neg/1.txt", "README", "urls_pos.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, "Some text.")
+    table = read_rows(tmp_path, FileForm(by_folder=True))
+    assert [row["label"] for row in table] == ["neg", "pos"]
+    assert "left out: README, urls_pos.txt" in table.words
+    both = read_rows((tmp_path / "pos", tmp_path / "neg"), FileForm(by_folder=True))
+    assert [row["label"] for row in both] == ["pos", "neg"]
+    assert read_rows(tmp_path / "pos" / "1.txt").columns == ("text", "file")
+    assert read_rows(tmp_path / "pos").columns == ("text", "file")
+
+
 def test_a_broken_gzip_file_and_a_missing_file_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(CSV.encode())[:-9])
     with pytest.raises(DataError, match=r"this is not a whole gzip file"):
@@ -208,7 +383,8 @@ def test_a_broken_gzip_file_and_a_missing_file_say_what_to_do(tmp_path: Path) ->
 def test_text_is_cut_into_paragraphs_lines_or_whole_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "\n\none\ntwo\n \nthree\n")
     texts = {
-        unit: [row["text"] for row in read_rows(path, unit=unit)] for unit in ("paragraph", "line", "file", "auto")
+        unit: [row["text"] for row in read_rows(path, FileForm(unit=unit))]
+        for unit in ("paragraph", "line", "file", "auto")
     }
     assert texts["paragraph"] == texts["auto"] == ["one\ntwo", "three"]
     assert texts["line"] == ["one", "two", "three"]
@@ -222,7 +398,7 @@ def test_a_folder_of_texts_labels_each_file_with_its_folder(tmp_path: Path) -> N
         write(tmp_path / name, f"First of {name}.\n\nSecond.")
     found = [(row["label"], row["file"], row["text"].split()[2]) for row in read_rows(tmp_path)]
     assert found == [("neg", "1.txt", "neg/1.txt."), ("pos", "1.txt", "pos/1.txt."), ("pos", "2.txt", "pos/2.txt.")]
-    assert len(read_rows(tmp_path, unit="paragraph")) == 6
+    assert len(read_rows(tmp_path, FileForm(unit="paragraph"))) == 6
 
 
 def test_a_folder_of_tables_is_their_rows_and_says_what_it_left_out(tmp_path: Path) -> None:
@@ -302,7 +478,7 @@ REAL = [
 @real_data
 @pytest.mark.parametrize(("name", "how", "count", "first"), REAL)
 def test_real_files_have_their_known_rows(name: str, how: dict[str, Any], count: int | None, first: Any) -> None:
-    table = read_rows(Path(DATA or "") / name, **how)
+    table = read_rows(Path(DATA or "") / name, FileForm(**how))
     assert count is None or len(table) == count
     for column, text in first.items():
         assert text in str(table[0][column])

@@ -150,6 +150,55 @@ def test_rows_that_ask_the_same_are_on_one_side_whatever_their_shape(tmp_path: P
     assert len(sides[0] | sides[1]) == 20 and not sides[0] & sides[1]
 
 
+def test_a_label_that_no_column_holds_is_never_made_up(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Good news@positive\nBad news@negative\n" * 9)
+    with pytest.raises(
+        DataError,
+        match=r"label is label, but in a\.txt there is no column label\. Known: file, text\. If its lines hold "
+        r"columns, name the character between them in separator",
+    ):
+        own(tmp_path / "a.txt", prompt="{text}", label="label")
+    made = own(tmp_path / "a.txt", separator="@", header=("text", "label"), prompt="{text}", label="label")
+    assert made.labels == ("negative", "positive")
+    assert {example.prompt for example in made.examples("train", limit=None, seed=0)} <= {"Good news", "Bad news"}
+
+
+def test_white_space_belongs_to_prompt_and_completion(tmp_path: Path) -> None:
+    row = {"prompt": "def f():\n", "completion": "    return 1\n"}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({**row, "n": n}) + "\n" for n in range(20)))
+    shapes: tuple[dict[str, str], ...] = ({}, {"prompt": "{n}{prompt}", "completion": "{completion}"})
+    for how in shapes:
+        example = next(iter(own(tmp_path / "a.jsonl", **how).examples("train", limit=1, seed=0)))
+        assert (example.prompt or "").endswith("def f():\n") and example.gold == "    return 1\n"
+
+
+def test_rows_of_a_group_are_on_one_side_and_one_cluster(tmp_path: Path) -> None:
+    rows = [{"q": f"Question {n}?", "a": "yes", "doc": f"d{n % 40}"} for n in range(400)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    shapes = ({"prompt": "{q}", "completion": "{a}"}, {"columns": {"prompt": "q", "completion": "a"}})
+    for how in (*shapes, {"prompt": "{q}", "label": "a", "labels": {"yes": "yes", "no": "no"}}):
+        made = load_user_task(TaskSpec("mine", train=tmp_path / "a.jsonl", held_out=0.3, group="doc", **how))  # type: ignore[arg-type]
+        asked = {part: list(made.examples(part, limit=None, seed=0)) for part in ("seen", "eval")}  # type: ignore[arg-type]
+        sides = [{example.cluster for example in found} for found in asked.values()]
+        assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == 40
+        assert sum(map(len, asked.values())) == 400
+    with pytest.raises(DataError, match=r"group is doc2, but in a\.jsonl there is no column doc2\. Did you mean 'doc'"):
+        own(tmp_path / "a.jsonl", group="doc2", prompt="{q}", completion="{a}")
+
+
+def test_nested_questions_are_asked_over_the_fields_of_what_they_lie_in(tmp_path: Path) -> None:
+    report = {
+        "table": {"rows": [["", "2019"], ["Sales", "5"]]},
+        "paragraphs": [{"text": "First."}, {"text": "Second."}],
+        "questions": [{"question": f"What {n}?", "answer": [n, "million"]} for n in range(30)],
+    }
+    (tmp_path / "a.json").write_text(json.dumps([report]))
+    prompt = "{table.rows}\n{paragraphs.text}\n{question}"
+    made = own(tmp_path / "a.json", explode="questions[]", prompt=prompt, completion="{answer}")
+    found = sorted((example.prompt, example.gold) for example in made.examples("train", limit=None, seed=0))
+    assert found[0] == (" | 2019\nSales | 5\nFirst.\nSecond.\nWhat 0?", "0\nmillion")
+
+
 def test_an_unknown_label_is_named_with_its_row(reviews: Path) -> None:
     reviews.write_text(REVIEWS + "4,So so.,2\n5,Hm.,3\n", encoding="utf-8")
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,11 +48,12 @@ class TaskSection(Section):
     like: str | None = None
     """A dataset task whose prompts, labels and scorer are used on these rows; the settings below are then left out."""
 
-    train: Path | None = None
-    """File or folder with the training rows: CSV, TSV, JSON, JSONL (also .gz), Parquet, or text."""
+    train: Path | tuple[Path, ...] | None = None
+    """Files or folders with the training rows, or patterns such as `rows/*.csv`: CSV, TSV, JSON, JSONL or text, also
+    compressed (.gz, .xz, .bz2, .zst, .zip), Parquet, Arrow or Feather."""
 
-    eval: Path | None = None
-    """File or folder with the held-out rows; without it a share of the training rows is held out."""
+    eval: Path | tuple[Path, ...] | None = None
+    """Files or folders with the held-out rows; without any a share of the training rows is held out."""
 
     held_out: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of the rows that is held out when there is no `eval`."""
@@ -63,13 +65,29 @@ class TaskSection(Section):
     """What one row of text files is; `auto` takes the file in folders, and in a single file the paragraph or, where
     there are no blank lines, the line."""
 
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character between the columns of a line, such as `"|"`; text files with one are tables. Found out when unset: a
+    comma, a semicolon or a tab."""
+
+    quote: str | None = None
+    """Character around fields that hold separators, or `none` where quotation marks are letters; found out when
+    unset."""
+
     header: tuple[str, ...] = ()
-    """Names of the columns of CSV and TSV files whose first line is a row already."""
+    """Names of the columns of files whose first line is a row already."""
+
+    explode: str | None = None
+    """Lists inside the rows whose entries are the rows that are meant: `paragraphs[].questions[]`. Fields of what they
+    lie in are columns too."""
 
     columns: Annotated[dict[str, str], BeforeValidator(_as_mapping, json_schema_input_type=dict[str, str])] = Field(
         default_factory=dict
     )
     """Names that the prompt or the task uses, each with the column that holds it: `{text: review_body}`."""
+
+    group: str | None = None
+    """Column whose equal values are never on both sides of a held-out share, and are one cluster of the statistics; the
+    prompt when unset."""
 
     encoding: str | None = None
     """Character encoding of the files; found out when unset."""
@@ -95,6 +113,17 @@ class TaskSection(Section):
     def _has_rows(self) -> TaskSection:
         if self.train is None and self.eval is None:
             raise ValueError(f"task {self.name} has no rows; name a file or folder in train, in eval or in both")
+        return self
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> TaskSection:
+        if self.quote is not None and self.quote != "none" and len(self.quote) != 1:
+            raise ValueError(f"task {self.name} has quote {self.quote!r}, but it is one character or none")
+        if self.explode is not None and not re.fullmatch(r"[^.\[\]]+\[\](\.[^.\[\]]+\[\])*", self.explode):
+            raise ValueError(
+                f"task {self.name} has explode {self.explode!r}, but it names lists from the outside to the inside, "
+                "such as paragraphs[].questions[]"
+            )
         return self
 
     @model_validator(mode="after")

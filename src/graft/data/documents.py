@@ -8,51 +8,48 @@ from itertools import islice
 from pathlib import Path
 
 from graft.data.encodings import open_text
-from graft.data.readers import Unit, is_table
+from graft.data.file_form import Unit
+from graft.data.files import folder_files, named
+from graft.data.readers import is_table
 from graft.errors import DataError
+from graft.tasks.custom import Paths
 from graft.tasks.stream import LONGEST
 
 LOOKED_AT = 10_000
 """Lines that are looked at to tell whether a document is a line or a paragraph."""
 
 
-def text_files(path: Path) -> list[Path]:
-    """The files of a text or of a folder of texts, by name; hidden ones are left out.
+def text_files(paths: Paths) -> list[Path]:
+    """The files that are named and those of the folders that are; hidden ones are left out.
 
     Raises:
-        DataError: there is nothing of that name, or the folder holds no files.
+        DataError: there is nothing of a name, or a folder holds no files.
     """
-    path = path.expanduser()
-    if path.is_file():
-        return [path]
-    shown = (file for file in path.rglob("*") if not any(part.startswith(".") for part in file.relative_to(path).parts))
-    if not (found := sorted(file for file in shown if file.is_file())):
-        raise DataError(f"{path}: there is no such file, or the folder holds none; check the path")
-    return found
+    return [file for place in named(paths) for file in (folder_files(place) if place.is_dir() else [place])]
 
 
-def is_text(path: Path) -> bool:
-    """Whether a file, or every file of a folder, is plain text and no table."""
-    return not any(is_table(file) for file in text_files(path))
+def is_text(paths: Paths) -> bool:
+    """Whether every file is plain text and no table."""
+    return not any(is_table(file) for file in text_files(paths))
 
 
-def text_documents(path: Path, *, encoding: str | None = None, unit: Unit = "auto") -> Iterator[str]:
-    """Yield the documents of a text file, or of all text files of a folder, without white space around them.
+def text_documents(paths: Paths, *, encoding: str | None = None, unit: Unit = "auto") -> Iterator[str]:
+    """Yield the documents of text files one by one, without white space around them.
 
     Args:
-        path: file or folder.
-        encoding: its encoding; found out when ``None``.
-        unit: what a document is. ``auto`` takes the file in folders, and in a single file the paragraph or, where there
-            are no blank lines at its beginning, the line. A document of more than `LONGEST` characters is cut at the
-            next end of a line into documents of their own.
+        paths: files and folders.
+        encoding: their encoding; found out when ``None``.
+        unit: what a document is. ``auto`` takes the file where there are several, and in a single file the paragraph
+            or, where there are no blank lines at its beginning, the line. A document of more than `LONGEST` characters
+            is cut at the next end of a line into documents of their own.
 
     Raises:
         DataError: a file is missing, empty or not in its encoding.
     """
-    files = text_files(path)
-    if unit == "auto" and path.expanduser().is_dir():
+    places = named(paths)
+    if unit == "auto" and (len(places) > 1 or places[0].is_dir()):
         unit = "file"
-    for file in files:
+    for file in text_files(paths):
         chosen = _unit(file, encoding) if unit == "auto" else unit
         yield from _documents(_lines(file, encoding), chosen)
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import gzip
-import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from encodings.aliases import aliases
 from pathlib import Path
 from typing import IO
 
+from graft.data.packed import CHUNK, open_bytes
 from graft.errors import DataError, choices
-
-CHUNK = 1 << 20
-"""Bytes read at once; also the most that is looked at to guess an encoding."""
 
 SHOWN = 5
 """Bad lines that an error names."""
@@ -83,19 +78,19 @@ class BadLines:
 
 
 def open_text(path: Path, encoding: str | None = None) -> OpenText:
-    """Open a text file, gzipped or not.
+    """Open a text file, compressed or not.
 
     A byte-order mark decides; without one the text is UTF-8 if it can be, and otherwise its encoding is guessed. Lines
     that break UTF-8 in a file that is mostly UTF-8 are left for the reader to report.
 
     Args:
-        path: the file; its name ends in ``.gz`` if it is compressed.
+        path: the file; its name says if it is compressed.
         encoding: name of the encoding; found out when ``None``.
 
     Raises:
         DataError: the file cannot be read, the encoding does not exist or is not the file's.
     """
-    file = _uncompressed(path)
+    file = open_bytes(path)
     head = file.read(4)
     mark, marked = next(((mark, name) for mark, name in _BOMS if head.startswith(mark)), (b"", ""))
     if encoding is not None:
@@ -116,21 +111,6 @@ def open_text(path: Path, encoding: str | None = None) -> OpenText:
     if guess is None:
         return OpenText(file, 0, "utf-8", "UTF-8")
     return OpenText(_transcoded(path, file, guess), 0, guess, f"{guess}, guessed; set encoding if it is another")
-
-
-def _uncompressed(path: Path) -> IO[bytes]:
-    try:
-        if path.suffix.lower() != ".gz":
-            return path.open("rb")
-        copy = tempfile.SpooledTemporaryFile(max_size=CHUNK)  # noqa: SIM115  (it lives as long as its rows)
-        with gzip.open(path) as packed:
-            shutil.copyfileobj(packed, copy, CHUNK)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: this is not a whole gzip file ({error}); copy or download it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and its rights") from error
-    copy.seek(0)
-    return copy
 
 
 def _codec(path: Path, name: str) -> str:

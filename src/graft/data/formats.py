@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal
 
-from graft.data.readers import TEXT_COLUMNS
 from graft.data.thinking import split_thinking
 from graft.errors import DataError
 from graft.tasks.custom import column, is_missing, place_of
@@ -28,6 +27,9 @@ SHAPES: Mapping[Shape, tuple[str, tuple[str, ...]]] = {
 
 OPTIONAL: Mapping[Shape, tuple[str, ...]] = {"alpaca": ("input", "system"), "completion": ("system",)}
 """Columns that are used where they are there."""
+
+_TEXT_FILES = (("text", "file"), ("text", "label", "file"))
+"""The columns that text files have."""
 
 ROLES = {
     "system": "system",
@@ -104,7 +106,7 @@ def recognise(columns: Sequence[str], renamed: Mapping[str, str], name: str) -> 
 
 def _text_alone(columns: Sequence[str], renamed: Mapping[str, str]) -> bool:
     """Whether rows are nothing but text: one column, or those that are made of text files."""
-    return tuple(columns) == TEXT_COLUMNS or {*columns} - {renamed.get("text", "text")} == set()
+    return tuple(columns) in _TEXT_FILES or {*columns} - {renamed.get("text", "text")} == set()
 
 
 def told(shape: Shape, columns: Sequence[str], renamed: Mapping[str, str]) -> str:

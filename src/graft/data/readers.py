@@ -1,4 +1,4 @@
-"""Reading one file as rows: CSV, TSV, JSON, JSONL, Parquet and plain text.
+"""Reading one file as rows: JSON, JSONL and plain text here, the other formats in modules of their own.
 
 Every line is looked at once before the first row is given, so that bad ones are reported together; after that the rows
 of CSV, JSONL and text stay in their file.
@@ -6,168 +6,23 @@ of CSV, JSONL and text stay in their file.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-import tempfile
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from graft.data.encodings import BadLines, OpenText, open_text, undecodable
-from graft.data.rows import FileRow, ListTable, OffsetTable, Table
-from graft.errors import DataError, MissingExtra
+from graft.data.columnar import read_arrow, read_parquet
+from graft.data.delimited import read_delimited
+from graft.data.encodings import BadLines, open_text, undecodable
+from graft.data.file_form import FOUND_OUT, FileForm, Unit
+from graft.data.packed import inner_name
+from graft.data.rows import ListTable, OffsetTable, Table, told_table
+from graft.errors import DataError
 from graft.tasks.dataset import Row
 
-Unit = Literal["auto", "file", "paragraph", "line"]
-
-MAX_FIELD = 1 << 24
-"""Longest field of a CSV file in characters; a longer one means that a quote is not closed."""
-
-csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))  # one setting per process; the default is 128 KiB
-
-TEXT_COLUMNS = ("text", "label", "file")
-"""The columns of text files: the text, the name of the folder and that of the file."""
-
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def read_delimited(path: Path, encoding: str | None, header: Sequence[str]) -> Table:
-    """Read a CSV or TSV file.
-
-    A CSV file is comma-separated unless its first line has no comma but semicolons or tabs. A TSV file has quotes only
-    where the rules of CSV for them hold in all of it. Blank lines hold no row.
-
-    Args:
-        path: the file.
-        encoding: its encoding; found out when ``None``.
-        header: names of the columns when the first line is a row already.
-
-    Raises:
-        DataError: the file is empty, its header is no header, or lines are bad.
-    """
-    text = open_text(path, encoding)
-    first = next((line for line in text.lines() if line.strip()), b"").decode("utf-8", "replace")
-    if not first:
-        raise DataError(f"{path}: the file is empty; give one with a header and rows")
-    style = _style(path, text, first)
-    problems = BadLines(path)
-    records = _records(text, style, problems)
-    names = tuple(header) or _header(path, next(records, None), problems)
-    starts, lines = array("q"), array("q")
-    end = text.start
-    for start, line, fields in records if not header else _records(text, style, problems):
-        if len(fields) != len(names):
-            problems.add(line, f"{len(fields)} columns where the header has {len(names)}")
-        starts.append(start)
-        lines.append(line)
-    problems.require_none()
-    if not lines:
-        raise DataError(f"{path}: there is a header ({', '.join(names)}) but no row under it")
-    end = text.file.seek(0, io.SEEK_END)
-    starts.append(end)
-
-    def parse(data: bytes) -> Row:
-        return dict(zip(names, next(_reader([data.decode("utf-8")], style)), strict=True))
-
-    return OffsetTable(text.file, starts, lines, parse, names, _told(path, _STYLES[style], text, len(lines)), path.name)
-
-
-Style = tuple[str, bool]
-"""Separator, and whether fields can be quoted."""
-
-_STYLES: Mapping[Style, str] = {
-    (",", True): "CSV",
-    (";", True): "CSV separated by semicolons",
-    ("\t", True): "TSV with quotes",
-    ("\t", False): "TSV",
-}
-
-
-def _style(path: Path, text: OpenText, first: str) -> Style:
-    if _suffix(path) == ".tsv":
-        return "\t", _has_quotes(path, text)
-    separator = next((mark for mark in ",;\t" if mark in first), ",")
-    return separator, True
-
-
-def _has_quotes(path: Path, text: OpenText) -> bool:
-    """Whether a TSV file has quotes, and the rules of CSV for them hold in all of it."""
-    if not any(b'"' in raw for raw in text.lines()):
-        return False
-    problems, width = BadLines(path), 0
-    for _, _, fields in _records(text, ("\t", True), problems):
-        width = width or len(fields)
-        if problems.count or len(fields) != width:
-            return False
-    return not problems.count
-
-
-def _reader(lines: Any, style: Style) -> Any:
-    separator, quoted = style
-    if not quoted:
-        return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
-    return csv.reader(_one_by_one(lines), delimiter=separator, strict=True)
-
-
-def _one_by_one(lines: Any) -> Iterator[str]:
-    """The reader wants lines, and a record may hold several."""
-    for text in lines:
-        yield from io.StringIO(text, newline="") if text.count("\n") > 1 else (text,)
-
-
-def _records(text: OpenText, style: Style, problems: BadLines) -> Iterator[tuple[int, int, list[str]]]:
-    """Every record with its first byte and line; what cannot be read is noted and passed over."""
-    place = [text.start, 0]  # end of the last line that was read, and its number
-
-    def lines() -> Iterator[str]:
-        for raw in text.lines():
-            place[0] += len(raw)
-            place[1] += 1
-            if b"\0" in raw:
-                problems.add(place[1], "holds a NUL byte; is it text? For UTF-16 set encoding")
-            try:
-                yield raw.decode("utf-8")
-            except UnicodeDecodeError:
-                problems.add(place[1], undecodable(raw))
-                yield raw.decode("utf-8", "replace")
-
-    reader = _reader(lines(), style)
-    while True:
-        start, line = place[0], place[1] + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            problems.add(line, _csv_problem(error, place[1] - line))
-            continue
-        if fields:
-            yield start, line, fields
-
-
-def _csv_problem(error: csv.Error, more: int) -> str:
-    said = str(error)
-    if "unexpected end" in said or "field larger" in said:
-        return f"a quote is opened and not closed within {more:,} more lines"
-    return f"{said}; a quote inside a quoted field is written twice"
-
-
-def _header(path: Path, record: tuple[int, int, list[str]] | None, problems: BadLines) -> tuple[str, ...]:
-    if record is None:
-        problems.require_none()
-        raise DataError(f"{path}: the file is empty; give one with a header and rows")
-    names = tuple(name.strip() or f"column {number}" for number, name in enumerate(record[2], 1))
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(
-            f"{path}: the header names {', '.join(repeated)} more than once, so it is unclear which is meant; rename"
-            " the columns, or name them in header if the first line is a row already"
-        )
-    return names
 
 
 def read_json_lines(path: Path, encoding: str | None) -> Table:
@@ -193,7 +48,7 @@ def read_json_lines(path: Path, encoding: str | None) -> Table:
     if not lines:
         raise DataError(f"{path}: the file is empty; give one with a JSON object on every line")
     starts.append(position)
-    told = _told(path, "one JSON object per line", text, len(lines))
+    told = told_table(path, "one JSON object per line", text.words, len(lines))
     return OffsetTable(text.file, starts, lines, json.loads, tuple(columns), told, path.name)
 
 
@@ -248,7 +103,7 @@ def read_json(path: Path, encoding: str | None) -> Table:
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number}: expected an object, but got {_kind(row)}; mend or delete it")
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
-    return ListTable(rows, columns, _told(path, form, text, len(rows)), path.name)
+    return ListTable(rows, columns, told_table(path, form, text.words, len(rows)), path.name)
 
 
 def _listed(path: Path, value: Any) -> tuple[list[Any], str]:
@@ -266,9 +121,28 @@ def _listed(path: Path, value: Any) -> tuple[list[Any], str]:
                 told = ", ".join(f"{key} {length:,}" for key, length in lengths.items())
                 raise DataError(f"{path}: the lists by column must be equally long, but their lengths are {told}")
             return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)], "JSON by column"
+        if all(isinstance(entry, dict) for entry in value.values()):
+            return _named_rows(path, value)
     raise DataError(
         f"{path}: expected a list of objects, or such a list under one key, but got {_kind(value)}; give rows"
     )
+
+
+def _named_rows(path: Path, value: Mapping[str, Mapping[str, Any]]) -> tuple[list[Any], str]:
+    """The objects of an object: rows under their ids, or columns whose cells stand under the numbers of their rows.
+
+    Raises:
+        DataError: rows have a field `id` that is not their id, or columns differ in their rows.
+    """
+    if all(key.isdecimal() for entry in value.values() for key in entry):  # as pandas writes a table
+        numbers = list(next(iter(value.values())))
+        if any(list(entry) != numbers for entry in value.values()):
+            raise DataError(f"{path}: the columns {', '.join(value)} must have the same rows; mend the file")
+        return [{name: value[name][number] for name in value} for number in numbers], "JSON by column and row"
+    rows = [{"id": key, **entry} for key, entry in value.items()]
+    if other := next((row for row, key in zip(rows, value, strict=True) if str(row["id"]) != key), None):
+        raise DataError(f"{path}: the object has a row whose field id is {other['id']!r} under another id; rename it")
+    return rows, "JSON objects by id"
 
 
 def _kind(value: Any) -> str:
@@ -278,69 +152,16 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-class ArrowTable(Table):
-    """The rows of a Parquet file, unpacked to a temporary file that is mapped into memory.
+def read_text(path: Path, encoding: str | None, unit: Unit, label: str | None = None) -> Table:
+    """Read a text file as rows of ``text``, ``label`` where there is one, and ``file`` (its own name).
 
-    The file is Arrow's stream: unlike its file format that lets the values of a categorical column change on the way.
-    """
-
-    def __init__(self, batches: Sequence[Any], columns: tuple[str, ...], words: str, name: str) -> None:
-        super().__init__(columns, words)
-        self.batches = batches
-        self.name = name
-        self.ends = list(accumulate(batch.num_rows for batch in batches))
-
-    def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
-    def row(self, index: int) -> Row:
-        """Unpack one row."""
-        number = bisect_right(self.ends, index)
-        place = index - (self.ends[number - 1] if number else 0)
-        batch = self.batches[number]
-        values = {name: batch.column(k)[place].as_py() for k, name in enumerate(self.columns)}
-        return FileRow(values, f"{self.name}, row {index + 1}")
-
-
-def read_parquet(path: Path) -> Table:
-    """Read a Parquet file.
-
-    Raises:
-        DataError: the file is damaged or has no rows.
-        MissingExtra: pyarrow is not installed.
-    """
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("reading Parquet files", "data") from error
-    try:
-        with parquet.ParquetFile(path) as packed, tempfile.TemporaryDirectory() as folder:
-            unpacked = str(Path(folder) / "rows.arrow")
-            with arrow.ipc.new_stream(unpacked, packed.schema_arrow) as out:
-                for group in range(packed.num_row_groups):
-                    for batch in packed.iter_batches(batch_size=8192, row_groups=[group]):
-                        out.write_batch(batch)
-            batches = list(arrow.ipc.open_stream(arrow.memory_map(unpacked)))  # it outlives its name
-    except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: this Parquet file cannot be read ({error}); write it again") from error
-    names = tuple(packed.schema_arrow.names)
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: the columns {', '.join(repeated)} are there more than once; rename them")
-    table = ArrowTable(batches, names, "", path.name)
-    if not len(table):
-        raise DataError(f"{path}: the file has columns ({', '.join(names)}) but no rows")
-    table.words = f"{path.name}: Parquet, {_rows(len(table))}"
-    return table
-
-
-def read_text(path: Path, encoding: str | None, unit: Unit) -> Table:
-    """Read a text file as rows of ``text``, ``label`` (the name of its folder) and ``file`` (its own name).
+    White space before a text belongs to it; line ends and white space after it do not.
 
     Args:
         path: the file.
         encoding: its encoding; found out when ``None``.
         unit: what a row is; ``auto`` takes paragraphs where there are blank lines and lines elsewhere.
+        label: name of the folder that labels the file; ``None`` where no folder does.
 
     Raises:
         DataError: the file is empty or lines are bad.
@@ -367,13 +188,13 @@ def read_text(path: Path, encoding: str | None, unit: Unit) -> Table:
     chosen: Unit = ("paragraph" if blank and blank[0] < lines[-1] else "line") if unit == "auto" else unit
     if chosen != "line":
         starts, lines = _paragraphs(starts, lines) if chosen == "paragraph" else (starts[:1] + starts[-1:], lines[:1])
-    row = {"label": path.absolute().parent.name, "file": path.name}
+    beside = {"file": path.name} if label is None else {"label": label, "file": path.name}
 
     def parse(data: bytes) -> Row:
-        return {"text": data.decode("utf-8").strip(), **row}
+        return {"text": data.decode("utf-8").rstrip(), **beside}
 
-    told = _told(path, f"text, one row per {chosen}", text, len(lines))
-    return OffsetTable(text.file, starts, lines, parse, TEXT_COLUMNS, told, path.name)
+    told = told_table(path, f"text, one row per {chosen}", text.words, len(lines))
+    return OffsetTable(text.file, starts, lines, parse, ("text", *beside), told, path.name)
 
 
 def _paragraphs(starts: array[int], lines: array[int]) -> tuple[array[int], array[int]]:
@@ -384,38 +205,39 @@ def _paragraphs(starts: array[int], lines: array[int]) -> tuple[array[int], arra
     return joined, array("q", (lines[place] for place in first))
 
 
-def _suffix(path: Path) -> str:
-    """The kind of file by its name, without ``.gz``."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+_READERS: Mapping[str, Callable[[Path, FileForm], Table]] = {
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".json": lambda path, form: read_json(path, form.encoding),
+    ".jsonl": lambda path, form: read_json_lines(path, form.encoding),
+    ".ndjson": lambda path, form: read_json_lines(path, form.encoding),
+    ".parquet": lambda path, form: read_parquet(path),
+    ".arrow": lambda path, form: read_arrow(path),
+    ".feather": lambda path, form: read_arrow(path),
+}
 
 
-def read_file(path: Path, *, encoding: str | None = None, header: Sequence[str] = (), unit: Unit = "auto") -> Table:
-    """Read a file by the ending of its name; what no other reader knows is text.
+def read_file(path: Path, form: FileForm = FOUND_OUT, label: str | None = None) -> Table:
+    """Read a file by the ending of its name; what no other reader knows is text, unless it has a separator.
+
+    Args:
+        path: the file.
+        form: how it is read.
+        label: name of the folder that labels a text file; ``None`` where no folder does.
 
     Raises:
         DataError: the file is empty or breaks a rule of its format.
         MissingExtra: its format needs a package that is not installed.
     """
-    readers: Mapping[str, Callable[[], Table]] = {
-        ".csv": lambda: read_delimited(path, encoding, header),
-        ".tsv": lambda: read_delimited(path, encoding, header),
-        ".json": lambda: read_json(path, encoding),
-        ".jsonl": lambda: read_json_lines(path, encoding),
-        ".ndjson": lambda: read_json_lines(path, encoding),
-        ".parquet": lambda: read_parquet(path),
-    }
-    reader = readers.get(_suffix(path))
-    return reader() if reader else read_text(path, encoding, unit)
+    reader = _reader(path, form)
+    return reader(path, form) if reader else read_text(path, form.encoding, form.unit, label)
 
 
-def is_table(path: Path) -> bool:
+def is_table(path: Path, form: FileForm = FOUND_OUT) -> bool:
     """Whether a file is read as a table and not as text."""
-    return _suffix(path) in (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+    return _reader(path, form) is not None
 
 
-def _told(path: Path, form: str, text: OpenText, count: int) -> str:
-    return f"{path.name}: {form}, {text.words}, {_rows(count)}"
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
+def _reader(path: Path, form: FileForm) -> Callable[[Path, FileForm], Table] | None:
+    usual = read_delimited if form.separator is not None else None
+    return _READERS.get(Path(inner_name(path).lower()).suffix, usual)

@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import IO, Any, overload
 
 from graft.tasks.dataset import Row
@@ -49,6 +50,11 @@ class Table(Sequence[Row]):
         if not 0 <= place < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         return self.row(place)
+
+
+def told_table(path: Path, form: str, encoding: str, count: int) -> str:
+    """What was read, for people: ``a.csv: CSV, UTF-8, 3 rows``."""
+    return f"{path.name}: {form}, {f'{encoding}, ' if encoding else ''}{count:,} row{'' if count == 1 else 's'}"
 
 
 class ListTable(Table):

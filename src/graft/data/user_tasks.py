@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 from graft import tasks
+from graft.data.file_form import FileForm
 from graft.data.files import FileRows, file_rows, whole_row
 from graft.data.formats import Shape, recognise, told, turns
 from graft.data.rows import FileRow, Table
@@ -21,6 +22,7 @@ from graft.tasks.custom import (
     TaskSpec,
     Template,
     column,
+    group_of,
     is_missing,
     label_key,
     make,
@@ -65,12 +67,14 @@ def load_user_task(spec: TaskSpec) -> DatasetTask:
         return _by_shape(spec)
     prompt = Template(spec.prompt, spec.columns, f"task {spec.name}: prompt")
     files = _files(spec, prompt.fill)
-    _require(spec, files.table(), prompt)
+    _require(spec, files.table(), prompt.columns, f"prompt {_USED}")
     if spec.label is None:
-        _require(spec, files.table(), Template(spec.completion or "", spec.columns, f"task {spec.name}: completion"))
+        answer = Template(spec.completion or "", spec.columns, f"task {spec.name}: completion")
+        _require(spec, files.table(), answer.columns, f"completion {_USED}")
         card = _card(spec, "answer", f"Your own prompt and completion, from {', '.join(prompt.columns)}.", files)
         made: OwnLabels | OwnCompletions | OwnTurns = make(OwnCompletions, files, spec, card)
     else:
+        _require(spec, files.table(), (spec.label,), f"label is {_NAMED}")
         if not spec.labels:
             spec = replace(spec, labels=_labels_there(spec, files.given()))
         card = _card(spec, "classification", f"Label {', '.join(dict.fromkeys(spec.labels.values()))}.", files)
@@ -80,16 +84,22 @@ def load_user_task(spec: TaskSpec) -> DatasetTask:
     return made
 
 
-def _files(spec: TaskSpec, key: Callable[[Row], str] = whole_row) -> FileRows:
-    return file_rows(
-        spec.train,
-        spec.eval,
-        held_out=spec.held_out,
+def _files(spec: TaskSpec, key: Callable[[Row], str]) -> FileRows:
+    label = None if spec.label is None else spec.columns.get(spec.label, spec.label)
+    form = FileForm(
         encoding=spec.encoding,
+        separator=spec.separator,
+        quote=spec.quote,
         header=spec.header,
         unit=spec.unit,
-        key=key,
+        explode=spec.explode,
+        by_folder=label == "label",
     )
+    together = key if spec.group is None else partial(group_of, name=spec.columns.get(spec.group, spec.group))
+    files = file_rows(spec.train, spec.eval, held_out=spec.held_out, form=form, key=together)
+    if spec.group is not None:
+        _require(spec, files.table(), (spec.group,), f"group is {_NAMED}")
+    return files
 
 
 def _parts(spec: TaskSpec) -> tuple[str, ...]:
@@ -104,14 +114,18 @@ def _size(spec: TaskSpec, rows: Callable[[str], Sequence[Row]]) -> str:
     return ", ".join(f"{len(rows(part)):,} {part}" for part in _parts(spec))
 
 
-def _require(spec: TaskSpec, table: Table, template: Template) -> None:
-    """Make sure that the columns of a template are there, before any row is looked at."""
-    for name in template.columns:
+_USED, _NAMED = "uses {{{0}}}, but {1} has no such column", "{0}, but in {1} there is no column {0}"
+
+
+def _require(spec: TaskSpec, table: Table, names: Sequence[str], told: str) -> None:
+    """Make sure that columns are there, before any row is looked at; `told` says of a column and a file what lacks."""
+    for wanted in names:
+        name = spec.columns.get(wanted, wanted)
         if name not in table.columns and name.partition(".")[0] not in table.columns:
-            raise DataError(
-                f"{template.where} uses {{{name}}}, but {table.words.partition(':')[0]} has no such column. "
-                f"{choices(name, table.columns)}"
-            )
+            what = f"task {spec.name}: {told.format(name, table.words.partition(':')[0])}"
+            text = "file" in table.columns and "text" in table.columns
+            lines = " If its lines hold columns, name the character between them in separator." if text else ""
+            raise DataError(f"{what}. {choices(name, table.columns)}{lines}")
 
 
 def _labels_there(spec: TaskSpec, rows: Iterable[Row]) -> Mapping[str, str]:
@@ -199,7 +213,7 @@ def _like(spec: TaskSpec) -> DatasetTask:
     def rows(part: str) -> Sequence[Row]:
         return RenamedRows(files(part), spec.columns) if spec.columns else files(part)
 
-    made = make_like(base, rows, spec.name, table.words, _size(spec, files))
+    made = make_like(base, rows, spec, table.words, _size(spec, files))
     for part in _parts(spec):
         _check_rows(made, made.rows(part))
     return made
@@ -211,16 +225,16 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
     Args:
         rows: the rows.
         shape: what a row looks like.
-        renamed: wanted names with the columns that hold them.
+        spec: what the recipe says.
     """
 
-    def __init__(self, rows: Sequence[Row], shape: Shape, renamed: Mapping[str, str]) -> None:
+    def __init__(self, rows: Sequence[Row], shape: Shape, spec: TaskSpec) -> None:
         self.rows = rows
         self.shape = shape
-        self.renamed = renamed
+        self.spec = spec
         self.places, self.numbers = array("q"), array("q")
         for place in range(len(rows)):
-            for number in range(len(turns(rows[place], shape, renamed))):
+            for number in range(len(turns(rows[place], shape, spec.columns))):
                 self.places.append(place)
                 self.numbers.append(number)
 
@@ -229,8 +243,8 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
 
     def __getitem__(self, index: int) -> Row:  # type: ignore[override]
         place, number = self.places[index], self.numbers[index]
-        row = self.rows[place]
-        turn = turns(row, self.shape, self.renamed)[number]
+        row, name = self.rows[place], self.spec.group
+        turn = turns(row, self.shape, self.spec.columns)[number]
         values = {
             "prompt": turn.prompt,
             "answer": turn.answer,
@@ -239,6 +253,7 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
             "asker": turn.asker,
             "conversation": place,
             "turn": number,
+            "group": None if name is None else group_of(row, self.spec.columns.get(name, name)),
         }
         return FileRow(values, place_of(row, place))
 
@@ -267,7 +282,7 @@ def _by_shape(spec: TaskSpec) -> DatasetTask:
 
     @cache
     def rows(part: str) -> Sequence[Row]:
-        return TurnRows(files(part), shape, spec.columns)
+        return TurnRows(files(part), shape, spec)
 
     kind: Kind = "corpus" if shape == "text" else "answer"
     summary = f"{found}{told(shape, table.columns, spec.columns)}."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from graft import errors
 from graft.tasks.answers.numbers import score_number
@@ -20,6 +20,9 @@ from graft.tasks.base import TaskCard
 from graft.tasks.dataset import HELD_OUT_SHARE, DatasetTask, Row, Rows
 from graft.tasks.labels import LabelTask, digest, length_bucket
 from graft.types import Example, Message, Score
+
+Paths: TypeAlias = Path | tuple[Path, ...]
+"""One file, folder or pattern, or several of them."""
 
 Metric = Literal["auto", "accuracy", "macro_f1", "mcc", "exact", "f1", "number", "none"]
 
@@ -30,13 +33,17 @@ class TaskSpec:
 
     name: str
     like: str | None = None
-    train: Path | None = None
-    eval: Path | None = None
+    train: Paths | None = None
+    eval: Paths | None = None
     held_out: float = HELD_OUT_SHARE
     format: Literal["auto", "columns", "completion", "alpaca", "sharegpt", "messages", "text"] = "auto"
     unit: Literal["auto", "file", "paragraph", "line"] = "auto"
+    separator: str | None = None
+    quote: str | None = None
     header: tuple[str, ...] = ()
+    explode: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
     encoding: str | None = None
     prompt: str | None = None
     label: str | None = None
@@ -51,19 +58,28 @@ def place_of(row: Row, index: int | None = None) -> str:
 
 
 def column(row: Row, name: str) -> Any:
-    """The value of a column; ``doc.title`` is the entry ``title`` of the object in the column ``doc``.
+    """The value of a column; ``doc.title`` is the entry ``title`` of the object, or of each object, in the column.
 
     Raises:
         DataError: the row has no such column.
     """
     if name in row:
         return row[name]
-    value: Any = row
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise errors.DataError(f"{place_of(row)}: there is no column {name}. {errors.choices(name, row)}")
-        value = value[part]
-    return value
+    return _entry(row, row, name, name.split("."))
+
+
+def _entry(row: Row, value: Any, name: str, parts: list[str]) -> Any:
+    if not parts:
+        return value
+    if isinstance(value, list):
+        return [_entry(row, part, name, parts) for part in value]
+    if not isinstance(value, Mapping) or parts[0] not in value:
+        raise errors.DataError(f"{place_of(row)}: there is no column {name}. {errors.choices(name, row)}")
+    return _entry(row, value[parts[0]], name, parts[1:])
+
+
+CELLS = " | "
+"""Between the cells of a table, which is a list of lists."""
 
 
 class Template:
@@ -97,7 +113,7 @@ class Template:
         return tuple(dict.fromkeys(name for _, name in self.parts if name is not None))
 
     def fill(self, row: Row) -> str:
-        """The text for one row; a list is written as lines, an empty cell (null, NaN) as nothing.
+        """The text for one row: a list as lines, a list of lists as a table, an empty cell (null, NaN) as nothing.
 
         Raises:
             DataError: a column is missing or holds an object.
@@ -107,9 +123,10 @@ class Template:
             for literal, name in self.parts
         )
 
-    def _text(self, row: Row, name: str, value: Any) -> str:
+    def _text(self, row: Row, name: str, value: Any, depth: int = 0) -> str:
         if isinstance(value, list | tuple):
-            return "\n".join(self._text(row, name, entry) for entry in value)
+            between = "\n" if depth == 0 else CELLS
+            return between.join(self._text(row, name, entry, depth + 1) for entry in value)
         if isinstance(value, Mapping):
             raise errors.DataError(
                 f"{place_of(row)}: {self.where} uses {name}, which holds an object with {', '.join(map(str, value))}; "
@@ -121,6 +138,23 @@ class Template:
 def is_missing(value: Any) -> bool:
     """Whether a cell holds nothing: null, or the NaN that table tools write for it."""
     return value is None or (isinstance(value, float) and isnan(value))
+
+
+def group_of(row: Row, name: str) -> str:
+    """What a row belongs together with, by a column that the recipe names.
+
+    Raises:
+        DataError: the cell is empty, or there is no such column.
+    """
+    value = column(row, name)
+    if is_missing(value) or value == "":
+        raise errors.DataError(f"{place_of(row)}: the group column {name} is empty; fill it in or delete the row")
+    return str(value)
+
+
+def cluster_of(row: Row, spec: TaskSpec, otherwise: str) -> str:
+    """The resampling unit of a row: its group where the recipe names such a column, else what is given."""
+    return otherwise if spec.group is None else digest(group_of(row, spec.columns.get(spec.group, spec.group)))
 
 
 def label_key(value: Any) -> str:
@@ -172,7 +206,7 @@ class OwnLabels(LabelTask):
             task=self.card.name,
             prompt=prompt,
             gold=word,
-            cluster=digest(prompt),
+            cluster=cluster_of(row, self.spec, digest(prompt)),
             strata={"length": length_bucket(prompt)},
             options=self.labels,
         )
@@ -217,14 +251,15 @@ class OwnCompletions(OwnAnswers):
         Raises:
             DataError: a column is missing, or the answer is empty.
         """
-        answer = self.answer.fill(row).strip()
-        if not answer:
+        answer = self.answer.fill(row)  # white space belongs to it
+        if not answer.strip():
             raise errors.DataError(
                 f"task {self.spec.name}: {place_of(row, index)}: the completion is empty, so nothing would be trained; "
                 "fill it in or delete the row"
             )
         prompt = self.prompt.fill(row)
-        return Example(f"{self.card.name}/{index}", self.card.name, prompt, answer, cluster=digest(prompt))
+        cluster = cluster_of(row, self.spec, digest(prompt))
+        return Example(f"{self.card.name}/{index}", self.card.name, prompt, answer, cluster=cluster)
 
 
 class OwnTurns(OwnAnswers):
@@ -233,13 +268,13 @@ class OwnTurns(OwnAnswers):
     def example(self, row: Row, index: int) -> Example:
         """The answer with what was said before it; answers of one conversation are one cluster."""
         history: tuple[Message, ...] = row["history"]
-        cluster = f"{self.card.name}/{row['conversation']}"
+        name = f"{self.card.name}/{row['conversation']}"
         return Example(
-            id=f"{cluster}/{row['turn']}" if row["prompt"] is not None else cluster,
+            id=f"{name}/{row['turn']}" if row["prompt"] is not None else name,
             task=self.card.name,
             prompt=row["prompt"],
             gold=row["answer"],
-            cluster=cluster,
+            cluster=name if row["group"] is None else digest(row["group"]),
             reasoning=row["reasoning"],
             history=history,
             asker=row["asker"],
@@ -269,17 +304,17 @@ def make(base: type[Own], rows: Rows, spec: TaskSpec, card: TaskCard) -> Own:
     return made
 
 
-def make_like(base: type[DatasetTask], rows: Rows, name: str, source: str, size: str) -> DatasetTask:
+def make_like(base: type[DatasetTask], rows: Rows, spec: TaskSpec, source: str, size: str) -> DatasetTask:
     """A dataset task over rows of one's own, under a name of one's own.
 
     Args:
         base: the class of the dataset task.
         rows: rows with the columns of that dataset.
-        name: the new task's name.
+        spec: what the recipe says; its name is the new task's.
         source: the files, for people.
         size: number of rows by split, for people.
     """
-    old = base.card.name
+    old, name = base.card.name, spec.name
     card = replace(
         base.card, name=name, summary=f"As {old}: {base.card.summary}", licence="that of the files", source=source,
         size=size, label="",
@@ -290,7 +325,7 @@ def make_like(base: type[DatasetTask], rows: Rows, name: str, source: str, size:
         if found is None:
             return None
         own = found.id.removeprefix(f"{old}/").removeprefix(f"{name}/")  # by class or card, as the task names its rows
-        return replace(found, task=name, id=f"{name}/{own}")
+        return replace(found, task=name, id=f"{name}/{own}", cluster=cluster_of(row, spec, found.cluster))
 
     made: DatasetTask = type(base.__name__, (base,), {"card": card, "example": example})(rows)
     return made

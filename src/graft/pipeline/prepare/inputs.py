@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from graft.config.schema import Recipe
+from graft.data.files import named
 from graft.errors import ConfigError, DataError
 from graft.models import remote
 from graft.models.source import locate
@@ -60,8 +61,8 @@ def require_same_inputs(run: RunDirectory, lab: Lab) -> None:
 
 def _data_files(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     for index, task in enumerate(recipe.data.tasks):
-        for key, path in (("train", task.train), ("eval", task.eval)):
-            if path is not None:
+        for key, paths in (("train", task.train), ("eval", task.eval)):
+            for path in named(paths) if paths is not None else ():
                 yield f"data.tasks[{index}].{key}", path
     for index, path in enumerate(recipe.data.corpus):
         yield f"data.corpus[{index}]", path

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from graft import tasks
 from graft.config.data import TaskSection
 from graft.config.schema import Recipe
+from graft.data.files import told_paths
 from graft.errors import ConfigError, DataError
 from graft.tasks.base import TaskCard
 from graft.tasks.corpus import CorpusTask
@@ -35,7 +36,8 @@ def may_be_text(name: str, section: TaskSection | None) -> bool:
         return _is_corpus(name)
     if section.like is not None:
         return _is_corpus(section.like)
-    return section.prompt is None and section.format in ("auto", "text")
+    table = section.separator is not None or section.explode is not None
+    return not table and section.prompt is None and section.format in ("auto", "text")
 
 
 def _is_corpus(name: str) -> bool:
@@ -83,8 +85,8 @@ def _own_texts(section: TaskSection) -> StreamTask:
             if section.eval is not None or is_held_out(text, section.held_out) == (part == "eval"):
                 yield _example(section.name, index, text)
 
-    paths = [str(path) for path in (section.train, section.eval) if path is not None]
-    told = ("Your own texts, streamed.", "bits_per_byte", "that of the files", ", ".join(paths))
+    paths = ", ".join(told_paths(path) for path in (section.train, section.eval) if path is not None)
+    told = ("Your own texts, streamed.", "bits_per_byte", "that of the files", paths)
     return stream_task(TaskCard(section.name, *told, kind="corpus"), texts)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from graft import tasks
 from graft.config.data import TaskSection, TrainSource
 from graft.config.schema import Recipe
+from graft.data.files import named
 from graft.data.sources import narrowed
 from graft.errors import ConfigError
 from graft.pipeline.prepare.modes import MODES
@@ -97,7 +98,8 @@ class TaskBook:
         elif isinstance(task, StreamTask) and name == ProseTask.card.name:
             parts += [hash_path(path) for path in self.recipe.data.corpus]
         elif (section := own_task(self.recipe, name)) is not None:
-            parts += [hash_path(path) for path in (section.train, section.eval) if path is not None]
+            given = [paths for paths in (section.train, section.eval) if paths is not None]
+            parts += [hash_path(path) for paths in given for path in named(paths)]
         elif isinstance(task, StreamTask):
             parts += [*_code(tasks.find(name)), _hub_version(name)]
         elif isinstance(task, DatasetTask):

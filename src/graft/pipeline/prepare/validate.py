@@ -6,8 +6,9 @@ from pathlib import Path
 
 from graft import tasks
 from graft.config.schema import Recipe
+from graft.data.files import named, told_paths
 from graft.data.user_tasks import check_spec
-from graft.errors import ConfigError, StorageError
+from graft.errors import ConfigError, DataError, StorageError
 from graft.pipeline.branches import branches, target_tasks, trained_tasks
 from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.served import is_remote
@@ -66,11 +67,11 @@ def _check_tasks(recipe: Recipe) -> None:
         if names.count(section.name) > 1:
             raise ConfigError(f"data.tasks names {section.name} more than once; give every task a name of its own")
         check_spec(TaskSpec(**section.model_dump()))
-        for key, path in (("train", section.train), ("eval", section.eval)):
-            if path is not None and not path.expanduser().exists():
-                raise ConfigError(
-                    f"{where}.{key} is {str(path)!r}, but there is no such file or folder; check the path"
-                )
+        for key, paths in (("train", section.train), ("eval", section.eval)):
+            try:
+                named(paths or ())
+            except DataError as error:
+                raise ConfigError(f"{where}.{key} is {told_paths(paths or ())!r}, but {error}") from error
 
 
 def _check_roles(recipe: Recipe) -> None:
