@@ -71,6 +71,22 @@ def _right_until(folder: Path, task: str, until: dict[int, int]) -> None:
         path.write_text("".join(json.dumps(line) + "\n" for line in changed))
 
 
+def test_gains_that_go_together_over_runs_are_told_with_their_number(build: RunBuilder) -> None:
+    folders = [build(f"run{k}", study=False, words=60) for k in range(4)]
+    for k, folder in enumerate(folders):
+        _right_until(folder, "spelling", dict.fromkeys((0, 1), 20 + 5 * k))
+        _right_until(folder, "count", dict.fromkeys((0, 1), 10 + 2 * k))  # exactly as spelling
+        _right_until(folder, "position", dict.fromkeys((0, 1), (30, 10, 25, 15)[k]))
+    found = compare(folders)
+    links = {link.target: link.found for link in found.links}
+    assert set(links) == {"position", "count"} and links["count"].linear.estimate == pytest.approx(1.0)
+    expected = np.corrcoef([20, 25, 30, 35], [30, 10, 25, 15])[0, 1]
+    assert links["position"].linear.estimate == pytest.approx(expected)
+    assert links["count"].verdict.value == "no verdict"
+    assert any("Over 4 runs the gain on spelling goes with that on count by r = +1.00" in note for note in found.notes)
+    assert compare(folders[:2]).links == ()
+
+
 def test_one_seed_in_each_run_is_said(build: RunBuilder) -> None:
     found = compare(
         [build(n, study=False, words=60, seeds=(0,), rng_seed=k) for k, n in enumerate(("first", "second"))]

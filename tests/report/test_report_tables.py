@@ -121,6 +121,27 @@ def test_the_control_that_answers_as_the_base_does_is_listed_by_seed_and_drawn(e
     assert "minus self control" in chart.panels[-1].label
 
 
+def test_of_two_controls_the_one_that_comes_nearest_stands_in_the_main_table(example: Path) -> None:
+    files = load(example)
+    assert files.study is not None
+    target = files.study.targets[1]
+    nearer = replace(target.contrasts[1], before="self")
+    moved = replace(nearer, change=replace(nearer.change, estimate=target.contrasts[1].change.estimate - 0.01))
+    own = replace(next(arm for arm in target.arms if arm.arm == "format"), arm="self")
+    target = replace(target, contrasts=(*target.contrasts, moved), arms=(*target.arms, own))
+    rows = (*files.results.rows, replace(files.results.rows[0], arm="self"))
+    files = replace(
+        files,
+        results=replace(files.results, rows=rows),
+        conclusion=replace(files.conclusion, study=replace(files.study, targets=(target,))),
+    )
+    table = main_table(files)
+    assert (table.columns[3], table.columns[5]) == ("Nearest control", "Trained − nearest")
+    row = by_name(table)["count"]
+    assert row["Nearest control"].text.endswith("% (self)")
+    assert row["Trained − nearest"].text.startswith(f"{100 * moved.change.estimate:+.1f}".replace("-", "−"))
+
+
 def test_strata_are_called_exploratory_in_every_caption(example: Path) -> None:
     tables = strata_tables(load(example))
     assert [table.name for table in tables] == ["strata-spelling", "strata-position", "strata-count"]

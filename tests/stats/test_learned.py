@@ -80,10 +80,19 @@ def test_above_the_base_but_not_above_the_control_is_not_learned() -> None:
     draw = np.random.default_rng(2)
     right = (draw.uniform(size=(3, 400)) < 0.6).astype(float)
     task = TaskScores("spelling", np.arange(400), np.zeros(400), {"trained": right, "format": right[::-1]})
-    found, trouble = manipulation_check(task, margin=0.02, alpha=0.05)
+    found, trouble = manipulation_check(task, margin=0.02, alpha=0.05, controls=("format",))
     assert found is not None and found.word is Learned.NOT_LEARNED
     assert trouble == [f"the trained task was not learned: {found.headline.partition(': ')[2][:-1]}"]
     assert found.headline.endswith("; not shown to beat the format control.")
+
+
+def test_the_control_that_the_study_names_is_the_one_to_beat() -> None:
+    right = (np.random.default_rng(2).uniform(size=(3, 400)) < 0.6).astype(float)
+    task = TaskScores("spelling", np.arange(400), np.zeros(400), {"trained": right, "self": np.zeros((3, 400))})
+    assert checked(task).word is Learned.IMPROVED  # no format control was scored
+    found = check_trained(task, controls=("self",))
+    assert found is not None and found.word is Learned.LEARNED
+    assert [contrast.before for contrast in found.required] == ["base", "self"]
 
 
 def test_a_base_that_leaves_no_room_is_told_where_nothing_was_learned() -> None:

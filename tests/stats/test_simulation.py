@@ -41,11 +41,19 @@ def test_the_truth_of_a_cell_is_its_mean_over_seeds_cut_at_the_ends() -> None:
         Cell("floor", seeds=5, words=40, accuracy=0.01, gain=0.05),
         Cell("words of four items", seeds=3, words=80, items=4, gain=0.10, format_gain=0.10),
         Cell("form alone", seeds=3, words=300, format_only=0.3),
+        Cell("only self gains too", seeds=3, words=300, gain=0.10, format_gain=-0.3, self_gain=0.10, seed_sd=0.02),
     ],
     ids=lambda cell: f"{cell.name}-{cell.seeds}-seeds-{cell.words}-words",
 )
 def test_verdicts_and_intervals_keep_their_promises(cell: Cell) -> None:
     assert run(cell).failures() == ()
+
+
+def test_a_claim_must_beat_the_second_control_too() -> None:
+    cell = Cell("self gains as much", seeds=3, words=400, gain=0.10, format_gain=-0.3, self_gain=0.10)
+    beaten = replace(cell, self_gain=0.0)
+    assert cell.controls == ("format", "self")
+    assert run(cell, 40).verdicts.get("transfer", 0.0) <= 0.05 < 0.9 < run(beaten, 40).verdicts["transfer"]
 
 
 def test_a_broken_promise_is_named() -> None:

@@ -22,7 +22,7 @@ def test_the_full_grid_has_every_number_of_seeds_with_every_spread_of_seeds() ->
 def test_a_row_says_which_promise_is_broken() -> None:
     found = simulate(Cell("null", seeds=2, words=50), 20, np.random.default_rng(0))
     assert row(replace(found, coverage_base=0.5))[-1] == "the 95% interval against base covers 50.0%"
-    assert row(replace(found, coverage_base=0.95, coverage_format=0.95))[-1] == "kept"
+    assert row(replace(found, coverage_base=0.95, coverage_control=0.95))[-1] == "kept"
     assert not Outcome((found, replace(found, false_transfer=0.5))).kept
 
 

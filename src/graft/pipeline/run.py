@@ -14,6 +14,7 @@ from graft.config.schema import Recipe
 from graft.errors import RunError
 from graft.models.sampling import describe, from_section
 from graft.pipeline.branches import Branch, branches
+from graft.pipeline.judge.asides import leak_shares, leaks_sentence
 from graft.pipeline.judge.conclude import read_records, write_results, write_verdict
 from graft.pipeline.judge.corpora import corpus_sentences
 from graft.pipeline.judge.separation import separation_table, write_separation
@@ -191,10 +192,12 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
         page = write_report(directory)
     LOG.info("%s", headline)
     table = separation_table(separation) if separation else Table(*(grid_texts(directory) or result_table(directory)))
-    notes = tuple(target.headline for target in verdict.study.targets) if verdict.study else ()
+    targets = verdict.study.targets if verdict.study else ()
+    notes = tuple(target.headline for target in targets if target.reason not in headline)  # an invalid study's are
     told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
     notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if results["rows"] else ()))
-    notes += tuple(filter(None, (tokens_sentence(results["trained_tokens_a_row"]),)))
+    leaks = leaks_sentence(leak_shares(directory, recipe.eval.tasks)) if verdict.study else ""
+    notes += tuple(filter(None, (tokens_sentence(results["trained_tokens_a_row"]), leaks)))
     return Outcome(directory, headline, table, page, notes)
 
 

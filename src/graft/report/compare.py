@@ -18,14 +18,18 @@ from graft.report.tables import ACCURACY
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json
 from graft.runs.samples import read_samples
-from graft.stats.arms import TRAINED
+from graft.stats.arms import BASE, TRAINED
 from graft.stats.between import RunChange, RunScores, run_change
+from graft.stats.correlation import LEAST_RUNS, Correlation, across_runs_correlation
 from graft.stats.intervals import NAN, Interval, undefined
 from graft.stats.multiplicity import holm
 from graft.stats.plain import to_json
 from graft.tasks.metric import metric_shares, metric_title
 
 _UNSET = "(not set)"
+
+LEAST_LINKED = 3
+"""Runs below which gains cannot be correlated over runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,21 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class GainLink:
+    """Over the runs compared: does the gain on the trained task go with the gain on another one? Exploratory.
+
+    Attributes:
+        trained: the first task that every run trained.
+        target: the other one.
+        found: the correlation of the runs' gains of the trained arm over the base.
+    """
+
+    trained: str
+    target: str
+    found: Correlation
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """A table with one column for each run; the first column names what the row holds.
 
@@ -65,6 +84,7 @@ class Comparison:
         notes: what a reader must know about the numbers.
         settings: differing settings by dotted path, one value for each run.
         accuracies: the numbers behind the task rows.
+        links: gains that go together over the runs; empty under 3 runs, or where they trained different tasks.
     """
 
     columns: tuple[str, ...]
@@ -72,6 +92,7 @@ class Comparison:
     notes: tuple[str, ...]
     settings: Mapping[str, tuple[str, ...]]
     accuracies: tuple[Accuracy, ...]
+    links: tuple[GainLink, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values, undefined numbers as null."""
@@ -81,7 +102,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """What the trained arm's items add to the metric of one task: ids and words of N items, an (S, N) table by seed."""
+    """What one arm's items add to the metric of one task: ids and words of N items, an (S, N) table by seed."""
 
     ids: tuple[str, ...]
     words: NDArray[Any]
@@ -108,8 +129,9 @@ def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
         twice = next(folder.name for folder in folders if folders.count(folder) > 1)
         raise ConfigError(f"compare needs different runs, but got {twice} more than once; name another run.")
     names = [folder.name for folder in folders]
-    settings = _differing_settings([read_recipe(folder / "recipe.yaml")[1] for folder in folders])
-    scores = [_read_scores(folder) for folder in folders]
+    recipes = [read_recipe(folder / "recipe.yaml")[1] for folder in folders]
+    settings = _differing_settings(recipes)
+    scores = [_read_scores(folder, TRAINED) for folder in folders]
     accuracies = tuple(
         _accuracy(name, task, found.get(task), scores[0].get(task), first_run=index == 0)
         for task in dict.fromkeys(task for found in scores for task in found)
@@ -123,7 +145,52 @@ def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
         metric = next((found[own[0].task].metric for found in scores if own[0].task in found), ACCURACY)
         title = own[0].task if metric == ACCURACY else f"{own[0].task} ({metric})"
         rows.append((title, *(_cell(accuracy, index == 0) for index, accuracy in enumerate(own))))
-    return Comparison(("", *names), tuple(rows), _notes(names[0], accuracies), settings, accuracies)
+    links = _links(
+        [_trained_tasks(recipe) for recipe in recipes], [_gains(f, s) for f, s in zip(folders, scores, strict=True)]
+    )
+    notes = (*_notes(names[0], accuracies), *map(_link_sentence, links))
+    return Comparison(("", *names), tuple(rows), notes, settings, accuracies, links)
+
+
+def _trained_tasks(recipe: Mapping[str, Any]) -> list[str]:
+    """What a stored recipe trains; its sources are a name, or a list of names and mappings."""
+    sources = recipe.get("data", {}).get("train", [])
+    listed = [sources] if isinstance(sources, str | Mapping) else sources
+    return [str(source["task"] if isinstance(source, Mapping) else source) for source in listed]
+
+
+def _gains(folder: Path, trained: Mapping[str, _Scores]) -> dict[str, float]:
+    """Mean of the trained arm over its seeds minus the base, by task, on the same items."""
+    base = _read_scores(folder, BASE)
+    return {
+        task: float(scores.shares.mean() - base[task].shares.mean())
+        for task, scores in trained.items()
+        if task in base and scores.ids and base[task].ids == scores.ids
+    }
+
+
+def _links(trained: Sequence[Sequence[str]], gains: Sequence[Mapping[str, float]]) -> tuple[GainLink, ...]:
+    """How the gain on the first task that all runs trained goes with that on every task that none of them did."""
+    shared = [task for task in trained[0] if all(task in tasks for tasks in trained) and all(task in g for g in gains)]
+    if len(gains) < LEAST_LINKED or not shared:
+        return ()
+    targets = [task for task in gains[0] if all(task in g for g in gains) and not any(task in t for t in trained)]
+    own = [found[shared[0]] for found in gains]
+    rng = np.random.default_rng(0)
+    return tuple(
+        GainLink(shared[0], task, across_runs_correlation(own, [found[task] for found in gains], rng))
+        for task in targets
+    )
+
+
+def _link_sentence(link: GainLink) -> str:
+    found = link.found
+    if not found.linear.defined:
+        said = f"undefined ({found.linear.reason})"
+    else:
+        said = f"r = {found.linear.estimate:+.2f} [{found.linear.low:+.2f}, {found.linear.high:+.2f}]"
+    few = f"; under {LEAST_RUNS} runs it decides nothing" if found.n < LEAST_RUNS else ""
+    return f"Over {found.n} runs the gain on {link.trained} goes with that on {link.target} by {said}{few}."
 
 
 def _differing_settings(recipes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
@@ -145,12 +212,12 @@ def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, str]]:
         yield path, str(value)
 
 
-def _read_scores(folder: Path) -> dict[str, _Scores]:
-    """Scores of the trained arm by task; a seed that was scored on other items than the first is left out."""
+def _read_scores(folder: Path, arm: str) -> dict[str, _Scores]:
+    """Scores of one arm by task; a seed that was scored on other items than the first is left out."""
     known = _facts(folder)
     tables: dict[str, dict[int, dict[str, Mapping[str, Any]]]] = {}
     for file in list_samples(folder):
-        if file.arm == TRAINED:
+        if file.arm == arm:
             kept: dict[str, Mapping[str, Any]] = {
                 row["id"]: row for row in read_samples(file.path) if row["split"] == EVAL
             }

@@ -16,7 +16,7 @@ from graft.report.load import EVAL, SEEN, RunFiles
 from graft.report.numbers import level, level_order, percent, points
 from graft.report.svg import BAND, FAINT, INK, draw_panel
 from graft.report.tables import find_contrast, judged_task, mean, of_arm, task_arms
-from graft.stats.arms import BASE, COMPARED, FORMAT, TRAINED, ArmAccuracy, Contrast
+from graft.stats.arms import BASE, COMPARED, TRAINED, ArmAccuracy, Contrast
 from graft.stats.study import StratumRow
 
 COLOURS = {
@@ -333,7 +333,7 @@ def _phrasing_chart(files: RunFiles) -> Chart:
     """How much the wording of the question matters: accuracy by held-out phrasing."""
     panels = []
     for task in files.tasks:
-        rows = [row for row in files.rows(task) if row.arm in (BASE, TRAINED, FORMAT) and row.phrasings]
+        rows = [row for row in files.rows(task) if row.arm in (TRAINED, *COMPARED) and row.phrasings]
         names = list(dict.fromkeys(name for row in rows for name in row.phrasings if name))
         values = {
             arm: {name: [row.phrasings[name] for row in of_arm(rows, arm) if name in row.phrasings] for name in names}

@@ -34,7 +34,7 @@ NAN = float("nan")
 EVAL, SEEN = "eval", "seen"
 """The two splits of scored items: words held out from training, and words that were trained."""
 
-SHOWN_ARMS = ("base", "trained", "format")
+SHOWN_ARMS = ("base", "trained", "format", "self")
 """The arms whose replies are read for browsing."""
 
 _SEED = re.compile(r"-seed\d+$")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graft.report.explain import arm_order, arm_title
@@ -20,10 +20,10 @@ from graft.report.numbers import (
     signed,
 )
 from graft.runs.directory import RunDirectory
-from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast
+from graft.stats.arms import BASE, CONTROLS, FORMAT, TRAINED, ArmAccuracy, Contrast
 from graft.stats.intervals import Interval, undefined, wilson
 from graft.stats.learned import TrainedCheck
-from graft.stats.study import TargetVerdict
+from graft.stats.study import TargetVerdict, Verdict
 
 ACCURACY = "accuracy"
 """The metric that goes without saying: the share of right items."""
@@ -131,21 +131,17 @@ def _plain(value: float, digits: int) -> Cell:
 
 
 def main_table(files: RunFiles) -> Table:
-    """Accuracy of the three arms, both required changes with intervals, p and the verdict word, by task."""
-    columns = (
-        "Task",
-        "Base",
-        "Trained",
-        "Format control",
-        "Trained − base",
-        "Trained − format",
-        "p (Holm)",
-        "Verdict",
-    )
+    """Accuracy of base, trained and the control that comes nearest, the changes, p and the verdict word, by task."""
+    controls = _controls(files)
+    if len(controls) == 1:
+        names = (arm_title(controls[0]), f"Trained − {controls[0]}")
+    else:
+        names = ("Nearest control", "Trained − nearest")
+    columns = ("Task", "Base", "Trained", names[0], "Trained − base", names[1], "p (Holm)", "Verdict")
     rows = []
     for task in files.tasks:
         judged = judged_task(files, task)
-        cells = _judged_row(judged) if judged else _measured_row(files, task)
+        cells = _judged_row(judged, controls) if judged else _measured_row(files, task, controls)
         rows.append((Cell(task_title(files, task), kind="head"), *cells))
     kind = (
         "with 95% intervals"
@@ -154,6 +150,18 @@ def main_table(files: RunFiles) -> Table:
     )
     caption = f"Accuracy by task on held-out items, or the metric that is named, and changes in points {kind}"
     return Table("results", caption, columns, tuple(rows))
+
+
+def _controls(files: RunFiles) -> tuple[str, ...]:
+    """The trained controls that were scored; the first where none was, since its place stays empty."""
+    scored = {row.arm for row in files.results.rows}
+    return tuple(arm for arm in CONTROLS if arm in scored) or (FORMAT,)
+
+
+def _nearest(judged: TrainedCheck | TargetVerdict, controls: Sequence[str]) -> str:
+    """The control that the trained arm is least far above."""
+    found = {arm: contrast for arm in controls if (contrast := find_contrast(judged, TRAINED, arm)) is not None}
+    return min(found, key=lambda arm: found[arm].change.estimate, default=controls[0])
 
 
 def metric_of(files: RunFiles, task: str) -> str:
@@ -183,15 +191,18 @@ def find_contrast(judged: TrainedCheck | TargetVerdict, after: str, before: str)
     return next((item for item in judged.contrasts if (item.after, item.before) == (after, before)), None)
 
 
-def _judged_row(judged: TrainedCheck | TargetVerdict) -> tuple[Cell, ...]:
+def _judged_row(judged: TrainedCheck | TargetVerdict, controls: Sequence[str]) -> tuple[Cell, ...]:
     accuracy = {arm.arm: arm.accuracy for arm in judged.arms}
+    control = _nearest(judged, controls)
     cells = []
-    for arm in (BASE, TRAINED, FORMAT):
+    for arm in (BASE, TRAINED, control):
         shown = accuracy.get(arm)
         cells.append(percent_cell(shown.estimate, shown.reason) if shown else _not_run(arm))
-    cells += [_contrast_cell(judged, TRAINED, BASE), _contrast_cell(judged, TRAINED, FORMAT)]
+    cells[-1] = _named(cells[-1], control, controls)
+    cells += [_contrast_cell(judged, TRAINED, BASE), _contrast_cell(judged, TRAINED, control)]
     if isinstance(judged, TargetVerdict):
-        cells.append(Cell(p_value(judged.claim_p_adjusted), judged.reason))
+        harmed = judged.verdict is Verdict.HARMED
+        cells.append(Cell(p_value(judged.harm_p_adjusted if harmed else judged.claim_p_adjusted), judged.reason))
         return (*cells, Cell(judged.verdict.value, judged.reason, "verdict"))
     return (
         *cells,
@@ -200,13 +211,20 @@ def _judged_row(judged: TrainedCheck | TargetVerdict) -> tuple[Cell, ...]:
     )
 
 
-def _measured_row(files: RunFiles, task: str) -> tuple[Cell, ...]:
+def _named(cell: Cell, control: str, controls: Sequence[str]) -> Cell:
+    """A control's score with its name, where it could be another's."""
+    return replace(cell, text=f"{cell.text} ({control})") if len(controls) > 1 and cell.text != DASH else cell
+
+
+def _measured_row(files: RunFiles, task: str, controls: Sequence[str]) -> tuple[Cell, ...]:
     """A row without a study: what was measured, without intervals of change."""
-    means = {arm: mean(row.score for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, FORMAT)}
+    means = {arm: mean(row.score for row in of_arm(files.rows(task), arm)) for arm in (BASE, TRAINED, *controls)}
+    control = max(controls, key=lambda arm: -math.inf if math.isnan(means[arm]) else means[arm])
     cells = []
-    for arm, value in means.items():
-        cells.append(percent_cell(value, f"the arm '{arm}' was not scored"))
-    for before in (BASE, FORMAT):
+    for arm in (BASE, TRAINED, control):
+        cells.append(percent_cell(means[arm], f"the arm '{arm}' was not scored"))
+    cells[-1] = _named(cells[-1], control, controls)
+    for before in (BASE, control):
         change = means[TRAINED] - means[before]
         cells.append(
             Cell(points(change), f"'{TRAINED}' or '{before}' was not scored" if math.isnan(change) else NO_STUDY)

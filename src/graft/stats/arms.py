@@ -19,7 +19,9 @@ BASE = "base"
 TRAINED = "trained"
 FORMAT = "format"
 SELF = "self"
-COMPARED = (BASE, FORMAT, SELF)
+CONTROLS = (FORMAT, SELF)
+"""Arms that are trained without the skill."""
+COMPARED = (BASE, *CONTROLS)
 """What the trained arm is compared with, the controls where they were scored."""
 DIRECT = "direct"
 

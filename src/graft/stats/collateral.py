@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graft.stats.arms import BASE, FORMAT, TRAINED, TaskScores
+from graft.stats.arms import BASE, COMPARED, TRAINED, TaskScores
 from graft.stats.contrasts import accuracies, measure_contrast, missing_arms, outcome_rows, read_sample
 from graft.stats.decide import Rules
 from graft.stats.evidence import loss_p
@@ -22,7 +22,7 @@ def judge_collateral(trained: str, tasks: Sequence[TaskScores], rules: Rules) ->
     measured = [
         tuple(
             measure_contrast(sample, TRAINED, before, own, required=False, margin=rules.margin, alpha=rules.alpha)
-            for before in (BASE, FORMAT)
+            for before in COMPARED
             if before in sample.arms
         )
         for sample, own in zip(samples, variances, strict=True)

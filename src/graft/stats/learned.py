@@ -1,8 +1,8 @@
 """Whether training taught what it trained: the manipulation check of a study, and the headline of a run without one.
 
-*Learned* is said of a task on its own metric when the 95% interval of the trained arm lies above the base, above the
-format control, and above every answer that needs no skill: the trivial ones and a learned shortcut. Without a format
-control it has *improved*; with one seed this checkpoint has, and nothing is said of training.
+*Learned* is said of a task on its own metric when the 95% interval of the trained arm lies above the base, above every
+control that a claim must beat, and above every answer that needs no skill: the trivial ones and a learned shortcut.
+Without a control it has *improved*; with one seed this checkpoint has, and nothing is said of training.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum
 import numpy as np
 
 from graft.stats import wording
-from graft.stats.arms import BASE, FORMAT, TRAINED, ArmAccuracy, Contrast, TaskScores
+from graft.stats.arms import BASE, COMPARED, FORMAT, TRAINED, ArmAccuracy, Contrast, TaskScores
 from graft.stats.contrasts import accuracies, measure_contrast, missing_arms, outcome_rows, read_sample, scored_rows
 from graft.stats.spread import seed_variances
 
@@ -39,7 +39,7 @@ class TrainedCheck:
         headline: one sentence for a reader.
         n_items, n_clusters, seeds: sizes.
         arms: score of every arm by the task's metric, base first.
-        contrasts: the required ones, trained − base first, then the format control and the answers without skill;
+        contrasts: the required ones, trained − base first, then the controls and the answers without skill;
             then the other arms against the base.
         word: what may be said.
         metric: the task's metric, for people.
@@ -62,21 +62,26 @@ class TrainedCheck:
         return tuple(contrast for contrast in self.contrasts if contrast.required)
 
 
-def check_trained(scores: TaskScores, *, margin: float = 0.02, alpha: float = 0.05) -> TrainedCheck | None:
+def check_trained(
+    scores: TaskScores, *, margin: float = 0.02, alpha: float = 0.05, controls: Sequence[str] = (FORMAT,)
+) -> TrainedCheck | None:
     """How a trained task changed against everything that it must beat, and every other arm beside it.
 
     Args:
         scores: scores of the task.
         margin: smallest change worth having, proportion units in (0, 1).
         alpha: error rate, in (0, 1).
+        controls: the trained controls that it must beat, those that were scored.
 
     Returns:
         The check; ``None`` when the base or the trained arm was not scored.
     """
-    return manipulation_check(scores, margin=margin, alpha=alpha)[0]
+    return manipulation_check(scores, margin=margin, alpha=alpha, controls=controls)[0]
 
 
-def manipulation_check(scores: TaskScores, *, margin: float, alpha: float) -> tuple[TrainedCheck | None, list[str]]:
+def manipulation_check(
+    scores: TaskScores, *, margin: float, alpha: float, controls: Sequence[str]
+) -> tuple[TrainedCheck | None, list[str]]:
     """The manipulation check and what it has against the study."""
     rows = outcome_rows(scores)
     arms = read_sample(scores.task, scores.clusters, rows)
@@ -90,12 +95,13 @@ def manipulation_check(scores: TaskScores, *, margin: float, alpha: float) -> tu
     def measured(after: str, before: str, required: bool) -> Contrast:
         return measure_contrast(sample, after, before, variances, required=required, margin=margin, alpha=alpha)
 
-    beaten = [before for before in (BASE, FORMAT) if before in rows]
+    scored = [control for control in controls if control in rows]
+    beaten = [BASE, *scored]
     beaten += sorted(rivals, key=lambda name: -float(np.mean(rivals[name])))
     required = tuple(measured(TRAINED, before, True) for before in beaten)
     others = tuple(measured(arm, BASE, False) for arm in rows if arm not in (BASE, TRAINED))
     short = [contrast for contrast in required if not contrast.change.interval.low > 0]
-    word = _word(passed=not short, seeds=arms.arms[TRAINED].seeds, controlled=FORMAT in rows)
+    word = _word(passed=not short, seeds=arms.arms[TRAINED].seeds, controlled=bool(scored))
     measures = accuracies(arms)
     said = _said(scores, required, short)
     if short and (full := wording.no_room(BASE, measures[0].accuracy, margin)):
@@ -117,7 +123,7 @@ def manipulation_check(scores: TaskScores, *, margin: float, alpha: float) -> tu
 
 _BEGINNINGS = {
     Learned.LEARNED: "The trained task was learned",
-    Learned.IMPROVED: "The trained task improved; without a format control nothing more is said",
+    Learned.IMPROVED: "The trained task improved; without a control nothing more is said",
     Learned.NOT_LEARNED: "The trained task was not learned",
     Learned.CHECKPOINT_IMPROVED: "One seed: this checkpoint improved on the trained task",
     Learned.CHECKPOINT_NOT: "One seed: this checkpoint did not improve on the trained task",
@@ -148,4 +154,4 @@ def _moved(contrast: Contrast) -> str:
 
 
 def _rival(contrast: Contrast) -> str:
-    return wording.rival(contrast) if contrast.before in (BASE, FORMAT) else f"'{contrast.before}'"
+    return wording.rival(contrast) if contrast.before in COMPARED else f"'{contrast.before}'"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from graft.errors import DataError
-from graft.stats.arms import BASE, FORMAT, TRAINED, TaskScores
+from graft.stats.arms import BASE, FORMAT, SELF, TRAINED, TaskScores
 from graft.stats.study import Study, Verdict
 from graft.stats.transfer import judge
 
@@ -41,10 +41,11 @@ class Cell:
         seeds: training seeds S.
         words: words of each target.
         seed_sd: spread of the trained arm's accuracy between seeds, in proportion units.
-        format_sd: the same of the format control; None for the same as ``seed_sd``.
-        other_sd: the same of both arms on every target but the first; None for no difference.
+        format_sd: the same of the controls; None for the same as ``seed_sd``.
+        other_sd: the same of all arms on every target but the first; None for no difference.
         gain: how much the trained arm's accuracy lies above the base's, in expectation.
         format_gain: the same of the format control.
+        self_gain: the same of a second control, the arm ``self``; None without one.
         accuracy: the base's.
         targets: declared targets, all alike.
         items: items a word has, which share its difficulties.
@@ -63,6 +64,7 @@ class Cell:
     other_sd: float | None = None
     gain: float = 0.0
     format_gain: float = 0.0
+    self_gain: float | None = None
     accuracy: float = 0.5
     targets: int = 1
     items: int = 1
@@ -76,11 +78,22 @@ class Cell:
         """The seed SD of one arm on one target."""
         if target and self.other_sd is not None:
             return self.other_sd
-        return self.format_sd if arm == FORMAT and self.format_sd is not None else self.seed_sd
+        return self.format_sd if arm != TRAINED and self.format_sd is not None else self.seed_sd
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """The expected gain of every trained arm, the trained one first."""
+        found = {TRAINED: self.gain, FORMAT: self.format_gain}
+        return found if self.self_gain is None else {**found, SELF: self.self_gain}
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls that a claim must beat."""
+        return tuple(self.gains)[1:]
 
     def truth(self, arm: str, target: int) -> float:
         """Expected accuracy of an arm over all seeds and words; the shifts are cut at 0 and 1."""
-        gain = {BASE: 0.0, TRAINED: self.gain, FORMAT: self.format_gain}[arm]
+        gain = self.gains.get(arm, 0.0)
         shifts = 0.0 if arm == BASE else self.spread(arm, target) * _QUADRATURE
         return float(np.mean(np.clip(self.accuracy + gain + shifts, 0, 1)))
 
@@ -97,9 +110,9 @@ class CellResult:
         cell: the kind of study.
         studies: how many were judged.
         false_transfer: share that claims a transfer, of any target, that does not exist.
-        false_null: share that says "no transfer" of a target whose change reaches the margin on both contrasts.
+        false_null: share that says "no transfer" of a target whose change reaches the margin on all contrasts.
         false_harm: share that says "harmed" of a target that is not.
-        coverage_base, coverage_format: share of 95% intervals of trained − base and − format that hold the truth.
+        coverage_base, coverage_control: share of 95% intervals of trained − base and − controls that hold the truth.
         verdicts: share of targets by verdict word.
         half: median half-width of the interval of trained − format, in proportion units.
     """
@@ -110,7 +123,7 @@ class CellResult:
     false_null: float
     false_harm: float
     coverage_base: float
-    coverage_format: float
+    coverage_control: float
     verdicts: dict[str, float]
     half: float
 
@@ -124,7 +137,7 @@ class CellResult:
         ):
             if share > limit + self._error(limit):
                 found.append(f"{name} in {100 * share:.1f}% of studies, at most {100 * limit:g}% are allowed")
-        for name, share in ((BASE, self.coverage_base), (FORMAT, self.coverage_format)):
+        for name, share in ((BASE, self.coverage_base), ("a control", self.coverage_control)):
             if share < COVERAGE[0] - self._error(COVERAGE[0]):
                 found.append(f"the 95% interval against {name} covers {100 * share:.1f}%")
         return tuple(found)
@@ -132,7 +145,7 @@ class CellResult:
     def cautious(self) -> bool:
         """An interval holds the truth more often than it promises, by more than the simulation's error."""
         limit = COVERAGE[1] + self._error(COVERAGE[1])
-        return max(self.coverage_base, self.coverage_format) > limit
+        return max(self.coverage_base, self.coverage_control) > limit
 
     def _error(self, share: float) -> float:
         return 2 * math.sqrt(share * (1 - share) / self.studies)
@@ -152,17 +165,18 @@ def simulate(cell: Cell, studies: int, rng: np.random.Generator) -> CellResult:
     if studies < 1:
         raise DataError(f"a simulation needs at least 1 study, but got {studies}; 1000 show a share of 2.5% within 1")
     judged = [
-        judge(_learned(), targets, audit_ok=True, margin=cell.margin) for targets in draw_studies(cell, studies, rng)
+        judge(_learned(), targets, audit_ok=True, margin=cell.margin, controls=cell.controls)
+        for targets in draw_studies(cell, studies, rng)
     ]
-    gains = [min(cell.change(BASE, k), cell.change(FORMAT, k)) for k in range(cell.targets)]
+    gains = [min(cell.change(before, k) for before in (BASE, *cell.controls)) for k in range(cell.targets)]
     return CellResult(
         cell,
         studies,
         false_transfer=_share(judged, Verdict.TRANSFER, [gain <= 1e-9 for gain in gains]),
         false_null=_share(judged, Verdict.NO_TRANSFER, [gain >= cell.margin - 1e-9 for gain in gains]),
         false_harm=_share(judged, Verdict.HARMED, [cell.change(BASE, k) >= -1e-9 for k in range(cell.targets)]),
-        coverage_base=_coverage(judged, cell, 0),
-        coverage_format=_coverage(judged, cell, 1),
+        coverage_base=_coverage(judged, cell, (BASE,)),
+        coverage_control=_coverage(judged, cell, cell.controls),
         verdicts=_words(judged),
         half=float(np.median([_width(study) for study in judged])),
     )
@@ -178,9 +192,9 @@ def draw_studies(cell: Cell, studies: int, rng: np.random.Generator) -> Iterator
 
 
 def _seed_shifts(cell: Cell, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(2, targets, seeds) shifts of trained and format, not yet scaled."""
-    common = rng.normal(size=(2, 1, cell.seeds))
-    own = rng.normal(size=(2, cell.targets, cell.seeds))
+    """(arms, targets, seeds) shifts of the trained arms, not yet scaled."""
+    common = rng.normal(size=(len(cell.gains), 1, cell.seeds))
+    own = rng.normal(size=(len(cell.gains), cell.targets, cell.seeds))
     mixed: NDArray[np.float64] = math.sqrt(cell.seed_correlation) * common + math.sqrt(1 - cell.seed_correlation) * own
     return mixed
 
@@ -193,7 +207,7 @@ def _target(
     shifts: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> TaskScores:
-    """One target: base, and trained and format under every seed."""
+    """One target: base, and every trained arm under every seed."""
 
     def part(*rows: int) -> NDArray[np.float64]:
         return (
@@ -203,7 +217,7 @@ def _target(
     difficulty = part()
     base = difficulty < ndtri(cell.accuracy)
     arms = {}
-    for row, (arm, gain) in enumerate(((TRAINED, cell.gain), (FORMAT, cell.format_gain))):
+    for row, (arm, gain) in enumerate(cell.gains.items()):
         accuracy = np.clip(cell.accuracy + gain + cell.spread(arm, target) * shifts[row], 0, 1)
         change = math.sqrt(cell.shared) * part() + math.sqrt(1 - cell.shared) * part(cell.seeds)
         latent = agreement * difficulty + math.sqrt(1 - agreement**2) * change
@@ -230,11 +244,17 @@ def _share(studies: list[Study], verdict: Verdict, wrong: list[bool]) -> float:
     )
 
 
-def _coverage(studies: list[Study], cell: Cell, contrast: int) -> float:
-    """Share of intervals, over all targets, that hold the truth."""
-    truth = [cell.change((BASE, FORMAT)[contrast], k) for k in range(cell.targets)]
-    intervals = [(t.contrasts[contrast].change.interval, truth[k]) for s in studies for k, t in enumerate(s.targets)]
-    return float(np.mean([interval.low <= value <= interval.high for interval, value in intervals]))
+def _coverage(studies: list[Study], cell: Cell, arms: tuple[str, ...]) -> float:
+    """Share of the intervals against some arms, over all targets, that hold the truth."""
+    truth = {(before, k): cell.change(before, k) for before in arms for k in range(cell.targets)}
+    held = [
+        contrast.change.interval.low <= truth[contrast.before, k] <= contrast.change.interval.high
+        for study in studies
+        for k, target in enumerate(study.targets)
+        for contrast in target.contrasts
+        if contrast.required and contrast.before in arms
+    ]
+    return float(np.mean(held))
 
 
 def _words(studies: list[Study]) -> dict[str, float]:

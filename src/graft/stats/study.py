@@ -58,7 +58,7 @@ class Collateral:
         p_adjusted: p of the loss after Holm; 1 where the task did not get worse.
         n_items, n_clusters, seeds: sizes.
         arms: accuracy of every arm, base first.
-        contrasts: trained − base first, then trained − format where both were scored.
+        contrasts: trained − base first, then trained − each control that was scored.
     """
 
     task: str

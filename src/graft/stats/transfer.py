@@ -81,7 +81,7 @@ def judge(
     """
     rules = Rules(margin, alpha, tuple(controls))
     _check([trained_task, *targets, *collateral], len(targets), rules)
-    trained, missing = manipulation_check(trained_task, margin=margin, alpha=alpha)
+    trained, missing = manipulation_check(trained_task, margin=margin, alpha=alpha, controls=controls)
     trouble = missing if trained is None else _untaught(trained_task, rules)
     if not audit_ok:
         trouble = [*(f"leak audit: {reason}" for reason in audit_reasons or ["failed"]), *trouble]

@@ -21,7 +21,7 @@ COLUMNS = (
     "false no transfer",
     "false harm",
     "coverage, base",
-    "coverage, format",
+    "coverage, control",
     "promise",
 )
 
@@ -70,6 +70,7 @@ def small_grid() -> tuple[Cell, ...]:
         replace(_THREE, seed_sd=0.04),
         replace(_THREE, seeds=5),
         _FLOOR,
+        replace(_BOTH, seeds=5, seed_sd=0.04, self_gain=0.10, name="all arms gain 10"),
     )
 
 
@@ -95,7 +96,16 @@ def full_grid() -> tuple[Cell, ...]:
         replace(_NULL, seeds=5, words=300, accuracy=0.97, seed_sd=0.01, targets=1, name="nothing changes at 97%"),
         replace(_BOTH, seeds=5, accuracy=0.02, seed_sd=0.02, name="both arms gain 10 from 2%"),
         replace(_NULL, seeds=5, format_only=0.3, name="only the form is learned"),
+        *(cell for seeds in (2, 5) for cell in _two_controls(seeds)),
     )
+
+
+def _two_controls(seeds: int) -> Iterator[Cell]:
+    """Random answers wreck a small model, so that only the second control holds a claim back; or both do, or none."""
+    both, three = (replace(cell, seeds=seeds, seed_sd=0.02) for cell in (_BOTH, _THREE))
+    yield replace(both, format_gain=-0.3, self_gain=0.10, name="format falls by 30, trained and self gain 10")
+    yield replace(both, self_gain=0.10, name="all arms gain 10")
+    yield replace(three, self_gain=0.0, name="a true gain of 3, two controls")
 
 
 def _unequal(seeds: int) -> Iterator[Cell]:
@@ -115,7 +125,7 @@ def row(result: CellResult) -> tuple[str, ...]:
         result.false_null,
         result.false_harm,
         result.coverage_base,
-        result.coverage_format,
+        result.coverage_control,
     )
     sizes = (str(cell.targets), str(cell.words), str(cell.seeds), f"{100 * cell.seed_sd:g}")
     return (cell.name, *sizes, *("–" if share != share else f"{100 * share:.1f}" for share in shares), promise)

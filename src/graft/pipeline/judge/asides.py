@@ -14,7 +14,7 @@ from graft.pipeline.branches import Branch
 from graft.pipeline.judge.scores import Record, Records, held_out, judged
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json
-from graft.stats.arms import BASE, FORMAT, TRAINED, TaskScores
+from graft.stats.arms import COMPARED, TRAINED, TaskScores
 from graft.stats.asides import Aside, compare_aside
 from graft.stats.links import Link, link_gains
 from graft.stats.shares import balanced_shares
@@ -34,11 +34,11 @@ THINKING = "thinking"
 
 
 def further_measures(records: Records, task: str, metric: str) -> Iterator[Aside]:
-    """The change of every detail of a task's score, and of accuracy with its counts balanced, over base and control."""
+    """The change of every detail of a score, and of accuracy with its counts balanced, over base and controls."""
     by_arm = _aligned(records, task)
     clusters = np.array([record["word"] or record["id"] for record in judged(records, task)])
     for name, tables in _measures(by_arm, metric).items():
-        for before in (BASE, FORMAT):
+        for before in COMPARED:
             if {TRAINED, before} <= set(tables):
                 yield compare_aside(
                     task,
@@ -50,11 +50,11 @@ def further_measures(records: Records, task: str, metric: str) -> Iterator[Aside
 
 
 def _aligned(records: Records, task: str) -> dict[str, list[list[Record]]]:
-    """The judged records of base, trained arm and control: a list for each seed, all in the same order."""
+    """The judged records of base, trained arm and controls: a list for each seed, all in the same order."""
     order = [record["id"] for record in judged(records, task)]
     found: dict[str, list[list[Record]]] = defaultdict(list)
     for branch, by_task in records.items():
-        if branch.arm in (BASE, TRAINED, FORMAT):
+        if branch.arm in (TRAINED, *COMPARED):
             known = {record["id"]: record for record in held_out(by_task[task])}
             found[branch.arm].append([known[name] for name in order])
     return found
@@ -134,6 +134,13 @@ def links(scores: Mapping[str, TaskScores], trained: Sequence[str], records: Rec
         for task in scores
         if task not in trained and lengths
     )
+
+
+def leaks_sentence(shares: Mapping[str, float]) -> str:
+    """The share of leaked items of every task that was compared; empty where none was."""
+    told = (f"{task} {100 * share:.1f}%" for task, share in shares.items() if not math.isnan(share))
+    listed = ", ".join(told)
+    return f"held-out items that the training rows hold: {listed}" if listed else ""
 
 
 def leak_shares(run: RunDirectory, tasks: Sequence[str]) -> dict[str, float]:

@@ -208,7 +208,7 @@ def _study(
         audit_ok=audit["ok"],
         audit_reasons=tuple(audit["reasons"]),
         broken=[f"{name} was changed after it was scored" for name in edited],
-        controls=recipe.study.controls or (FORMAT,),
+        controls=_controls(recipe),
         collateral=[scores[task] for task in collateral_tasks(recipe) if task in scores],
         **_rules(recipe),
     )
@@ -229,8 +229,13 @@ def _with_prompted(study: Study, records: Records, recipe: Recipe) -> Study:
 def _learned(recipe: Recipe, scores: Mapping[str, TaskScores]) -> tuple[TrainedCheck, ...]:
     """How each trained task changed."""
     trained = (task for task in scores if task in trained_tasks(recipe))
-    checks = (check_trained(scores[task], **_rules(recipe)) for task in trained)
+    checks = (check_trained(scores[task], **_rules(recipe), controls=_controls(recipe)) for task in trained)
     return tuple(check for check in checks if check is not None)
+
+
+def _controls(recipe: Recipe) -> tuple[str, ...]:
+    """What a claim must beat beside the base; a study without any lacks the first."""
+    return recipe.study.controls or (FORMAT,)
 
 
 def _rules(recipe: Recipe) -> dict[str, Any]:

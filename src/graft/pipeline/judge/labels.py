@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from graft.pipeline.branches import Branch
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json
-from graft.stats.arms import BASE, FORMAT, TRAINED
+from graft.stats.arms import COMPARED, TRAINED
 from graft.stats.calibration import Calibration, Temperature, brier_items, calibration, fit_temperature, padded
 from graft.stats.calibration import probabilities as softmax
 from graft.stats.classification import classify
@@ -112,7 +112,7 @@ def label_task(
                                generation=_generation(seeds)))  # fmt: skip
     changes = [
         LabelChange(TRAINED, before, measure, change)
-        for before in (BASE, FORMAT)
+        for before in COMPARED
         if TRAINED in called and before in called
         for measure, change in classification_change(
             gold, called[before], called[TRAINED], len(labels), clusters

@@ -18,7 +18,7 @@ from graft.pipeline.outcome import Table
 from graft.pipeline.prepare.lab import Baselines, Lab
 from graft.runs.directory import RunDirectory, run_names
 from graft.runs.files import read_json
-from graft.stats.arms import FORMAT, TRAINED
+from graft.stats.arms import CONTROLS, TRAINED
 from graft.stats.power import (
     LEAST_WORDS,
     POWER,
@@ -218,6 +218,6 @@ def _arm_variances(target: Mapping[str, Any]) -> Iterator[tuple[float, int]]:
     """Seed variance and degrees of freedom of each trained arm of one target, without the noise of items."""
     for arm in target.get("arms", ()):
         shares = [seed["estimate"] for seed in arm["per_seed"] if seed["estimate"] is not None]
-        if arm["arm"] in (TRAINED, FORMAT) and len(shares) > 1:
+        if arm["arm"] in (TRAINED, *CONTROLS) and len(shares) > 1:
             noise = UNKNOWN_DISCORDANCE / 2 / max(1, target["n_clusters"])
             yield float(np.var(shares, ddof=1)) - noise, len(shares) - 1
