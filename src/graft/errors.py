@@ -19,6 +19,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST, _KEPT = 2000, 1950
+_LONGEST_NAME = 200
+
 
 class GraftError(Exception):
     """Base of every error that the user can act on."""
@@ -59,6 +62,18 @@ class MissingExtra(GraftError, ImportError):  # noqa: N818  (what is missing is 
         super().__init__(f"{feature} needs an optional part of Graft: pip install 'graft-lm[{extra}]'")
 
 
+def shortened(message: str) -> str:
+    """A message of at most 2,000 characters: what was meant as a value may be a whole file."""
+    left = len(message) - _KEPT
+    return message if len(message) <= _LONGEST else f"{message[:_KEPT]} … ({left:,} more characters)"
+
+
+def close_match(value: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known name that is spelled most like a value; none for what is too long to be a name."""
+    near = difflib.get_close_matches(value, list(known), n=1, cutoff=cutoff) if len(value) <= _LONGEST_NAME else []
+    return near[0] if near else None
+
+
 def choices(value: str, known: Iterable[str]) -> str:
     """The end of an "unknown name" message: the nearest known name, then all of them.
 
@@ -70,6 +85,6 @@ def choices(value: str, known: Iterable[str]) -> str:
         A sentence such as ``Did you mean 'count'? Known: count, position, spelling.``
     """
     names = sorted(known)
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
+    near = close_match(value, names)
+    hint = f"Did you mean '{near}'? " if near else ""
     return f"{hint}Known: {', '.join(names)}."

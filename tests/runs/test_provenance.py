@@ -99,6 +99,7 @@ def test_a_machine_without_git_is_a_reason(tmp_path: Path, monkeypatch: pytest.M
 def test_secrets_in_the_environment_are_masked_and_strangers_left_out() -> None:
     environment = {
         "GRAFT_API_KEY": "abc",
+        "GRAFT_CACHE": "s3://me:pass@cache/",
         "GRAFT_MAX_TOKENS": "64",
         "GRAFT_URL": "https://me:pass@example.org/x",
         "GRAFT_OTHER": "hf_abcdefghijklmnop",
@@ -108,9 +109,10 @@ def test_secrets_in_the_environment_are_masked_and_strangers_left_out() -> None:
     }
     assert masked_environment(environment) == {
         "GRAFT_API_KEY": "***",
-        "GRAFT_MAX_TOKENS": "64",
+        "GRAFT_CACHE": "s3://***@cache/",
+        "GRAFT_MAX_TOKENS": "***",
         "GRAFT_OTHER": "***",
-        "GRAFT_URL": "https://***@example.org/x",
+        "GRAFT_URL": "***",
         "OMP_NUM_THREADS": "2",
     }
 

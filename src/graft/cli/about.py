@@ -10,6 +10,7 @@ import click
 from graft import __version__
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json
+from graft.cli.text import echo
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pydantic", "click")
 
@@ -24,7 +25,7 @@ def version_command(common: Common) -> None:
         print_json(versions)
         return
     for name, number in versions.items():
-        click.echo(f"{name:12}  {number}")
+        echo(f"{name:12}  {number}")
 
 
 def _version(name: str) -> str:
@@ -65,4 +66,4 @@ def completion_command(shell: str) -> None:
     assert completion is not None
     click.echo(completion(cli, {}, "graft", "_GRAFT_COMPLETE").source())
     # At the end, because zsh reads the first line of the file.
-    click.echo(f"# To install: {INSTALL[shell]}")
+    echo(f"# To install: {INSTALL[shell]}")

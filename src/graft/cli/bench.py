@@ -9,7 +9,7 @@ import click
 from graft.cli.options import Command, CommandGroup, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
-from graft.cli.text import printable
+from graft.cli.text import echo
 from graft.config.training import EngineName
 from graft.models.shapes import SHAPE_NAMES
 from graft.train.backends import require_engine, usable_engines
@@ -57,7 +57,7 @@ def train_command(common: Common, shape: str, workload: str, engines: str | None
         return
     print_table(result.table.columns, result.table.rows)
     for note in result.notes:
-        click.echo(printable(note))
+        echo(note)
 
 
 def _engines(given: str | None) -> tuple[EngineName, ...]:

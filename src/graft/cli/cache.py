@@ -8,7 +8,7 @@ import click
 
 from graft.cli.options import Command, CommandGroup, Common
 from graft.cli.output import print_json, print_table
-from graft.cli.text import duration, printable
+from graft.cli.text import duration, echo
 
 if TYPE_CHECKING:
     from graft.runs.cache import CacheEntry
@@ -48,8 +48,8 @@ def _show(common: Common, entries: list[CacheEntry], nothing: str, done: str = "
     if common.json:
         print_json([{"kind": e.kind, "path": str(e.path), "what": e.what, "bytes": e.size} for e in entries])
     elif entries:
-        rows = [(e.kind, printable(e.what), f"{e.size / MB:,.1f} MB", duration(e.used)) for e in entries]
+        rows = [(e.kind, e.what, f"{e.size / MB:,.1f} MB", duration(e.used)) for e in entries]
         print_table(("kind", "what", "size", "last used before"), rows)
-        click.echo(f"{done}{len(entries)} entries, {sum(e.size for e in entries) / MB:,.1f} MB")
+        echo(f"{done}{len(entries)} entries, {sum(e.size for e in entries) / MB:,.1f} MB")
     else:
-        click.echo(nothing)
+        echo(nothing)

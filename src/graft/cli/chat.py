@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,8 +13,8 @@ import click
 from graft.cli.completion import complete_runs
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json
-from graft.cli.text import duration, printable
-from graft.errors import GraftError
+from graft.cli.text import duration, echo, printable
+from graft.errors import GraftError, close_match
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,7 +60,7 @@ def chat_command(common: Common, target: str, overrides: tuple[str, ...], agains
     partners = open_partners(names[0], overrides, common.runs_folder, arm=arm, against=names[1] if against else None)
     interactive = sys.stdin.isatty()
     if interactive and not common.quiet:
-        click.echo(f"{' and '.join(printable(p.name) for p in partners)}. /help lists the commands.", err=True)
+        echo(f"{' and '.join(p.name for p in partners)}. /help lists the commands.", err=True)
     transcript = [turn for line in _lines(interactive) if (turn := _turn(common, partners, line, interactive))]
     if common.json:
         print_json(transcript)
@@ -71,7 +70,7 @@ def _lines(interactive: bool) -> Iterator[str]:
     """Messages and commands, up to /quit or the end of the input."""
     while True:
         if interactive:
-            click.echo("\n> ", nl=False, err=True)
+            echo("\n> ", nl=False, err=True)
         line = sys.stdin.readline()
         if not line or line.strip() == "/quit":
             return
@@ -87,18 +86,18 @@ def _turn(common: Common, partners: Sequence[Partner], line: str, interactive: b
     """
     try:
         if line.startswith("/"):
-            click.echo(_command(partners, line), err=True)
+            echo(_command(partners, line), err=True)
             return None
         replies = _answers(common, partners, line)
     except GraftError as error:
         if not interactive:
             raise
-        click.echo(f"error: {printable(str(error))}", err=True)
+        echo(f"error: {error}", err=True)
         return None
     except KeyboardInterrupt:
         if not interactive:
             raise
-        click.echo("\nStopped; this message is forgotten.", err=True)
+        echo("\nStopped; this message is forgotten.", err=True)
         return None
     return {"prompt": line, "replies": [reply.to_json() for reply in replies]}
 
@@ -124,8 +123,8 @@ def _command(partners: Sequence[Partner], line: str) -> str:
         return "A new conversation with this system turn." if rest.strip() else "A new conversation, no system turn."
     if name == "/style":
         return _choose_style(partners, rest.strip() or None)
-    near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    return f"There is no command {printable(name)}. {f'Did you mean {near[0]}?' if near else '/help lists them.'}"
+    near = close_match(name, COMMANDS)
+    return f"There is no command {name}. {f'Did you mean {near}?' if near else '/help lists them.'}"
 
 
 def _choose_style(partners: Sequence[Partner], name: str | None) -> str:
@@ -203,14 +202,14 @@ def _answers(common: Common, partners: Sequence[Partner], message: str) -> list[
         return replies
     for partner, reply in zip(partners, replies, strict=True):
         if len(partners) > 1 and not common.json:
-            click.echo(f"[{printable(partner.name)}]")
+            echo(f"[{partner.name}]")
         for piece in _write(partner, reply, message):
             if not common.json:
-                click.echo(printable(piece), nl=False)
+                echo(piece, nl=False)
         if not common.json:
-            click.echo()
+            echo()
         if not common.quiet:
-            click.echo(f"({reply.facts})", err=True)
+            echo(f"({reply.facts})", err=True)
     return replies
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
 from graft.cli.recipes import recipe_and_overrides, resolve
-from graft.cli.text import printable
+from graft.cli.text import echo, echo_styled
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError
 
@@ -69,24 +70,22 @@ def check_command(
         print_json({"recipe": recipe_json, "origins": dict(resolved.origins), **result.to_json()})
         return code
     if not common.quiet:
-        click.echo(to_yaml(resolved))
+        echo(to_yaml(resolved))
     for line in result.lines:
-        click.echo(printable(line))
+        echo(line)
     for example in result.shown:
-        click.echo(f"\n{printable(example.id)}, {click.style('⟦what is trained⟧', **STYLES['trained'])}")
-        click.echo(_coloured(example))
+        echo_styled([(f"\n{example.id}, ", {}), ("⟦what is trained⟧", STYLES["trained"])])
+        echo_styled(_coloured(example))
     for table in result.tables:
         print_table(table.columns, table.rows)
     for warning in result.warnings:
-        click.echo(printable(f"warning: {warning}"), err=True)
-    click.echo(f"page      {result.page}")
+        echo(f"warning: {warning}", err=True)
+    echo(f"page      {result.page}")
     return code
 
 
-def _coloured(example: ShownExample) -> str:
+def _coloured(example: ShownExample) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """An example with each token in the colour of what it is; what is trained also stands in brackets."""
-    text = ""
     for kind, run in groupby(example.pieces, key=lambda piece: piece[1]):
-        shown = "\n".join(printable(line) for line in "".join(piece for piece, _ in run).split("\n"))
-        text += click.style(f"⟦{shown}⟧" if kind == "trained" else shown, **STYLES[kind])
-    return text
+        shown = "".join(piece for piece, _ in run)
+        yield f"⟦{shown}⟧" if kind == "trained" else shown, STYLES[kind]

@@ -8,7 +8,7 @@ from graft.cli.completion import complete_recipes
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.recipes import recipe_and_overrides, resolve
-from graft.cli.text import printable
+from graft.cli.text import echo
 
 NOT_HERE = 2
 """Exit code when the recipe cannot run here."""
@@ -37,7 +37,7 @@ def doctor_command(common: Common, arguments: tuple[str, ...]) -> int:
         for table in diagnosis.tables.values():
             print_table(table.columns, table.rows)
     if resolved:
-        rows = [(f.what, "yes" if f.ok else "no", printable(f.detail)) for f in diagnosis.findings]
+        rows = [(f.what, "yes" if f.ok else "no", f.detail) for f in diagnosis.findings]
         print_table(("recipe", "right", "found"), rows)
-        click.echo("The recipe can run here." if diagnosis.can_run else "The recipe cannot run here: see above.")
+        echo("The recipe can run here." if diagnosis.can_run else "The recipe cannot run here: see above.")
     return 0 if diagnosis.can_run else NOT_HERE

@@ -11,6 +11,7 @@ import click
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json
 from graft.cli.recipes import given_flags, recipe_flags
+from graft.cli.text import echo
 from graft.config.keys import settings, value_at
 from graft.config.loading import load_recipe
 from graft.config.reference import plain_default
@@ -54,7 +55,7 @@ def init_command(common: Common, /, path: Path, force: bool, yes: bool, **values
     if common.json:
         print_json({"recipe": str(path)})
     elif not common.quiet:
-        click.echo(f"Wrote {path}. Look at what it would do: graft check {path}")
+        echo(f"Wrote {path}. Look at what it would do: graft check {path}")
 
 
 def _refuse_to_overwrite(path: Path, force: bool) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import click
 
 from graft import __version__
 from graft.cli.options import Common, common_options
+from graft.cli.text import echo, printable
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -92,12 +94,12 @@ class LazyGroup(click.Group):
 
 
 def _unknown_command(name: str) -> str:
-    from difflib import get_close_matches
+    from graft.errors import close_match
 
     if name.endswith((".yaml", ".yml")):
         return f"No such command '{name}'. To run that recipe: graft run {name}"
-    near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(COMMANDS)}."
+    near = close_match(name, COMMANDS)
+    hint = f"Did you mean '{near}'?" if near else f"Commands: {', '.join(COMMANDS)}."
     return f"No such command '{name}'. {hint}"
 
 
@@ -112,7 +114,7 @@ def _unknown_command(name: str) -> str:
 def cli(context: click.Context) -> None:
     """Fine-tune a small language model, and prove what it learned and what carried over."""
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result: Any = cli.main(given, prog_name="graft", standalone_mode=False, obj=common)
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        echo(error.ctx.get_help() if error.ctx else "", err=True)
         return EXIT_USER_ERROR
     except click.ClickException as error:
         _show_usage(error)
@@ -145,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, PeerError):
             return EXIT_USER_ERROR  # the process that failed says why
         if not isinstance(error, GraftError) or common.debug:
+            sys.excepthook = _show_bug
             raise
         return _fail(common, type(error).__name__, str(error))
 
@@ -152,25 +155,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show_usage(error: click.ClickException) -> None:
     context = getattr(error, "ctx", None)
     if context is not None:
-        click.echo(context.get_usage(), err=True)
+        echo(context.get_usage(), err=True)
 
 
 def _fail(common: Common, kind: str, message: str) -> int:
     """Say what is wrong in one block on stderr, and on stdout for machines."""
-    if common.json:
-        import json
+    from graft.errors import shortened
 
-        click.echo(json.dumps({"error": {"kind": kind, "message": message}}, ensure_ascii=False))
+    message = shortened(printable(message))
+    if common.json:
+        from graft.cli.output import print_json
+
+        print_json({"error": {"kind": kind, "message": message}})
     first, *rest = message.splitlines() or [""]
-    click.echo("\n".join((f"error: {first}", *(f"       {line}" for line in rest))), err=True)
+    echo("\n".join((f"error: {first}", *(f"       {line}" for line in rest))), err=True)
     return EXIT_USER_ERROR
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback that holds no secret and cannot disturb the terminal."""
+    from traceback import format_exception
+
+    echo("".join(format_exception(kind, error, trace)), err=True, nl=False)
 
 
 def _stopped(common: Common, error: BaseException) -> int:
     if isinstance(error.__cause__ or error.__context__, EOFError):
         return _fail(common, "Abort", "there is nobody to answer the question; use flags or --yes (see --help).")
     hint = f" What was written is kept; continue with: {common.resume}" if common.resume else ""
-    click.echo(f"Stopped.{hint}", err=True)
+    echo(f"Stopped.{hint}", err=True)
     from graft.runs.interrupts import Terminated
 
     came_from = error.__cause__ or error.__context__ or error  # click wraps it

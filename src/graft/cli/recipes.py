@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +65,6 @@ def resolve(
 
 def recipe_and_overrides(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Split `[RECIPE] [KEY=VALUE …]`; the first argument is a recipe unless it reads like an override."""
-    if arguments and ("=" not in arguments[0] or Path(arguments[0]).is_file()):
+    if arguments and ("=" not in arguments[0] or os.path.isfile(arguments[0])):  # noqa: PTH113 - Path's raises
         return arguments[0], list(arguments[1:])
     return None, list(arguments)

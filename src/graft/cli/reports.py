@@ -7,7 +7,7 @@ import click
 from graft.cli.completion import complete_runs
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
-from graft.cli.text import printable
+from graft.cli.text import echo
 
 
 @click.command("report", cls=Command, example="graft report latest")
@@ -24,7 +24,7 @@ def report_command(common: Common, run: str) -> None:
     if common.json:
         print_json({"report": str(page)})
     else:
-        click.echo(str(page))
+        echo(str(page))
 
 
 @click.command(
@@ -52,4 +52,4 @@ def compare_command(common: Common, runs: tuple[str, ...]) -> None:
         return
     print_table(comparison.columns, comparison.rows)
     for line in comparison.notes:
-        click.echo(printable(line))
+        echo(line)

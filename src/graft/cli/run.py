@@ -15,7 +15,7 @@ from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
 from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flag, recipe_flags, resolve
-from graft.cli.text import printable
+from graft.cli.text import echo
 from graft.config.grid import sampling_grid as read_grid
 from graft.config.loading import Resolved, load_recipe
 from graft.errors import ConfigError, RunError
@@ -243,9 +243,9 @@ def show_outcome(common: Common, outcome: Outcome) -> None:
         return
     if outcome.table.rows:
         print_table(outcome.table.columns, outcome.table.rows)
-    click.echo(printable(outcome.headline))
+    echo(outcome.headline)
     for note in outcome.notes:
-        click.echo(printable(note))
-    click.echo(f"run     {outcome.run.path}")
+        echo(note)
+    echo(f"run     {outcome.run.path}")
     if outcome.report is not None:
-        click.echo(f"report  {outcome.report}")
+        echo(f"report  {outcome.report}")

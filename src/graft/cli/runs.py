@@ -13,7 +13,7 @@ import click
 from graft.cli.completion import complete_runs
 from graft.cli.options import Command, CommandGroup, Common
 from graft.cli.output import print_json, print_table
-from graft.cli.text import duration, printable
+from graft.cli.text import duration, echo
 
 if TYPE_CHECKING:
     from graft.runs.listing import RunSummary
@@ -48,7 +48,7 @@ def list_command(common: Common, filters: Sequence[str], sort: str) -> None:
         print_table(("run", "status", "took", "result"), [_row(run) for run in found])
     else:
         matching = " that matches" if filters else ""
-        click.echo(f"There is no run{matching} in {common.runs_folder}. Start one with: graft run RECIPE")
+        echo(f"There is no run{matching} in {common.runs_folder}. Start one with: graft run RECIPE")
 
 
 def _row(run: RunSummary) -> tuple[str, str, str, str]:
@@ -81,13 +81,13 @@ def show_command(common: Common, run: str) -> None:
         "folder": str(directory.path),
     }
     width = max(len(name) for name in facts)
-    click.echo(summary.name)
+    echo(summary.name)
     for name, value in facts.items():
         if value:
-            click.echo(f"  {name:{width}}  {printable(value)}")
-    click.echo("  files:")
+            echo(f"  {name:{width}}  {value}")
+    echo("  files:")
     for file in files:
-        click.echo(f"    {printable(file)}")
+        echo(f"    {file}")
 
 
 def _files(folder: Path) -> list[str]:
@@ -108,10 +108,10 @@ def delete_command(common: Common, runs: tuple[str, ...], yes: bool) -> None:
 
     found = [find_run(name, common.runs_folder) for name in dict.fromkeys(runs)]
     for run in found:
-        click.echo(printable(str(run.path)), err=True)
+        echo(str(run.path), err=True)
     asked = f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'} for good?"
     if not yes and not click.confirm(asked, err=True):
-        click.echo("Nothing was deleted.", err=True)
+        echo("Nothing was deleted.", err=True)
         return
     for run in found:
         delete_run(run.path.parent, run.name)

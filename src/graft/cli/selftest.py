@@ -6,6 +6,7 @@ import click
 
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
+from graft.cli.text import echo
 
 NOT_KEPT = 1
 """Exit code when a promise is broken."""
@@ -32,5 +33,5 @@ def selftest_command(common: Common, subject: str, studies: int, full: bool) -> 
     else:
         print_table(COLUMNS, [row(result) for result in outcome.results])
         kept = "every promise is kept" if outcome.kept else "a promise is broken: see the last column"
-        click.echo(f"{len(outcome.results)} kinds of study, {studies:,} of each: {kept}.")
+        echo(f"{len(outcome.results)} kinds of study, {studies:,} of each: {kept}.")
     return 0 if outcome.kept else NOT_KEPT

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from graft.cli.options import Command, CommandGroup, Common
 from graft.cli.output import print_json, print_table
-from graft.cli.text import printable
+from graft.cli.text import echo
 
 if TYPE_CHECKING:
     from graft.tasks.dataset import Rows
@@ -53,9 +53,9 @@ def list_command(common: Common) -> None:
     for kind, title in _KINDS.items():
         rows = [(c.name, c.summary, c.size or "–", c.metric, c.licence) for c in cards if c.kind == kind]
         if rows:
-            click.echo(f"{title}")
+            echo(f"{title}")
             print_table(("task", "what is asked", "rows", "metric", "licence"), rows)
-            click.echo()
+            echo()
 
 
 def _complete(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
@@ -80,14 +80,14 @@ def show_command(common: Common, name: str, count: int, seed: int) -> None:
             {**asdict(card), "examples": {split: [asdict(e) for e in found] for split, found in examples.items()}}
         )
         return
-    click.echo(f"{card.name}: {card.summary}")
-    click.echo(f"  metric   {card.metric}\n  source   {card.source}\n  licence  {card.licence}")
+    echo(f"{card.name}: {card.summary}")
+    echo(f"  metric   {card.metric}\n  source   {card.source}\n  licence  {card.licence}")
     if card.size:
-        click.echo(f"  rows     {card.size}")
+        echo(f"  rows     {card.size}")
     for split, found in examples.items():
-        click.echo(f"\n{split}")
+        echo(f"\n{split}")
         for example in found:
-            click.echo(f"  {printable(example.prompt or '')}\n    → {printable(example.gold)}")
+            echo(f"  {example.prompt or ''}\n    → {example.gold}")
 
 
 def _examples(name: str, count: int, seed: int) -> dict[str, list[Example]]:

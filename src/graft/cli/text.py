@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
 
 def duration(seconds: float) -> str:
     """A duration that reads at a glance: `8.2 s`, `3 min 05 s`, `2 h 10 min`."""
@@ -20,5 +25,19 @@ def fact(value: float | int | str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control characters: a name or a model's reply must not move the cursor or change colours."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+    """Text without control characters and secrets: a name, a reply or a server must not move the cursor, change
+    colours or show a key.
+    """
+    from graft.runs.redaction import redacted  # the help needs none of it
+
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in redacted(text))
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Write to the terminal; all that commands say goes through here or through `print_table` and `open_progress`."""
+    click.echo(printable(text), err=err, nl=nl)
+
+
+def echo_styled(pieces: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Write pieces of text to the terminal, each with its colours as `click.style` takes them."""
+    click.echo("".join(click.style(printable(text), **style) for text, style in pieces))

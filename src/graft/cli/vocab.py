@@ -10,7 +10,7 @@ import click
 from graft.cli.options import Command, CommandGroup, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
-from graft.cli.text import printable
+from graft.cli.text import echo
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path)
@@ -55,8 +55,8 @@ def english_command(
     ]
     print_table(("class", "entries", "share", "kept"), rows)
     for line in _validation_lines(summary["validation"]):
-        click.echo(printable(line))
-    click.echo(f"wrote   {out}: entries.jsonl, summary.json, composition.svg")
+        echo(line)
+    echo(f"wrote   {out}: entries.jsonl, summary.json, composition.svg")
 
 
 def _validation_lines(validation: dict[str, Any]) -> list[str]:
@@ -100,7 +100,7 @@ def trim_command(
     rows = [(name, f"{before[name]:,}", f"{after[name]:,}", f"{share:.1%}") for name, share in saved.items()]
     shares = [f"{size['embedding_share']:.1%}" for size in (before, after)]
     print_table(("", "before", "after", "saved"), [*rows, ("embedding share", *shares, "")])
-    click.echo(f"wrote   {out}")
+    echo(f"wrote   {out}")
 
 
 @vocab_command.command(
@@ -121,4 +121,4 @@ def restore_command(common: Common, adapter: Path, trimmed: Path | None, out: Pa
     if common.json:
         print_json({"adapter": str(out), "model": mapping.model, "revision": mapping.revision})
     else:
-        click.echo(f"wrote   {out}, an adapter of {printable(mapping.model)}")
+        echo(f"wrote   {out}, an adapter of {mapping.model}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from reprlib import Repr
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from graft.config.keys import Setting, entry_settings, section_of, sections, settings
 from graft.config.nearest import nearest
 from graft.config.reference import type_name
+from graft.errors import close_match
 
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -116,8 +116,8 @@ def _hint(key: str, given: Any) -> str:
     if isinstance(given, str) and setting.takes_list and not key.endswith("]"):
         return f". Write [{given}]"
     if isinstance(given, str):
-        near = difflib.get_close_matches(given, setting.choices, n=1, cutoff=0.5)
-        return f". Did you mean {near[0]}?" if near else ""
+        near = close_match(given, setting.choices)
+        return f". Did you mean {near}?" if near else ""
     return ". Put it in quotes" if setting.takes_text and not isinstance(given, dict | list | None) else ""
 
 

@@ -7,9 +7,13 @@ import re
 
 from graft.config.keys import section_of, sections, settings
 from graft.config.reference import flags
+from graft.errors import close_match
 
 TOP_LEVEL = 0.5
 """A key outside all sections is meant unless the section's name is nearer than this to that of another with the key."""
+
+LONGEST = 200
+"""Characters of a key that is compared with the known ones."""
 
 
 def nearest(unknown: str) -> str | None:
@@ -24,6 +28,8 @@ def nearest(unknown: str) -> str | None:
     Returns:
         A dotted key (`data.train[0].task` for an entry of a list), or `None` when nothing is near.
     """
+    if len(unknown) > LONGEST:
+        return None
     if "[" in unknown:
         return _nearest_in_list(unknown)
     head, _, tail = unknown.rpartition(".")
@@ -55,13 +61,13 @@ def _likeness(left: str, right: str) -> float:
 
 def _by_flag(name: str, cutoff: float) -> str | None:
     names = {spelled.lstrip("-").replace("-", "_"): flag.key for flag in flags() for spelled in flag.names}
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=cutoff)
-    return names[near[0]] if near else None
+    near = close_match(name.lower().replace("-", "_"), names, cutoff)
+    return names[near] if near else None
 
 
 def _nearest_in_list(unknown: str) -> str | None:
     head, _, tail = unknown.rpartition(".")
     setting = settings().get(re.sub(r"\[\d+\]", "", head))
     section = section_of(setting.annotation) if setting else None
-    near = difflib.get_close_matches(tail, list(section.model_fields), n=1, cutoff=0.5) if section else []
-    return f"{head}.{near[0]}" if near else None
+    near = close_match(tail, section.model_fields) if section else None
+    return f"{head}.{near}" if near else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import graft
+from graft.errors import close_match
 
 
 def recipe_folders() -> list[Path]:
@@ -30,8 +30,8 @@ def near_recipes(path: Path) -> str:
     known = [file for folder in dict.fromkeys((path.parent, *recipe_folders())) for file in _recipes(folder)]
     by_name = {file.name: file for file in reversed(known)}
     wanted = path.name if path.suffix in (".yaml", ".yml") else f"{path.name}.yaml"
-    near = difflib.get_close_matches(wanted, by_name, n=1, cutoff=0.5)
-    parts = [f"Did you mean {by_name[near[0]]}?"] if near else []
+    near = close_match(wanted, by_name)
+    parts = [f"Did you mean {by_name[near]}?"] if near else []
     if known:
         names = [str(file) for file in known[:8]] + (["…"] if len(known) > 8 else [])
         parts.append(f"There {'is' if len(known) == 1 else 'are'}: {', '.join(names)}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import json
 from array import array
@@ -15,7 +14,7 @@ from graft.data.file_form import FOUND_OUT, FileForm
 from graft.data.nested import ExplodedTable
 from graft.data.readers import is_table, read_file
 from graft.data.rows import JoinedTable, PartTable, Table
-from graft.errors import DataError
+from graft.errors import DataError, close_match
 from graft.tasks.custom import Paths
 from graft.tasks.dataset import Row, is_held_out
 
@@ -201,9 +200,9 @@ def _missing(path: Path) -> str:
     if not parent.is_dir():
         return f"{path}: there is no such file, and no folder {parent}; check the path"
     names = sorted(entry.name for entry in parent.iterdir() if not entry.name.startswith("."))
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    near = close_match(path.name, names)
     there = f"In that folder: {', '.join(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}." if names else ""
-    return f"{path}: there is no such file. {f'Did you mean {near[0]}? ' if near else ''}{there}".rstrip()
+    return f"{path}: there is no such file. {f'Did you mean {near}? ' if near else ''}{there}".rstrip()
 
 
 def _told(name: str, read: Sequence[Table], left: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from graft.errors import GraftError, MissingExtra, ModelError, RunError
 from graft.runs.cache import cache_folder, cache_lock
 from graft.runs.files import read_json, write_json
+from graft.runs.redaction import remember_url
 from graft.runs.space import format_bytes, require_space, storage_errors
 
 CHUNK = 8 * 2**20
@@ -100,6 +101,7 @@ def fetch(url: str, *, allow_pickle: bool = False, on_bytes: Callable[[int], Non
         ModelError: nothing is there, access is denied, or the connection breaks and stays broken.
         StorageError: the cache folder has no room or cannot be written.
     """
+    remember_url(url, "model.id")
     place = _place(url)
     if offline():
         if not (place / "manifest.json").is_file():

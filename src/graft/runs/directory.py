@@ -16,7 +16,6 @@ The state on disk can outlive its process, the lock cannot: a run counts as runn
 
 from __future__ import annotations
 
-import difflib
 import errno
 import itertools
 import os
@@ -29,14 +28,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from graft.errors import RunError, StorageError
+from graft.errors import RunError, StorageError, close_match, shortened
 from graft.runs.files import read_json, remove_leftovers, write_json
 from graft.runs.interrupts import Terminated
 from graft.runs.lock import is_locked, locked
+from graft.runs.redaction import redacted
 from graft.runs.space import storage_errors
 from graft.runs.state import RunState, Status, now, valid_name
 
-_MAX_MESSAGE_CHARACTERS = 2000
 _WELL = (Status.COMPLETE, "")
 
 
@@ -122,8 +121,9 @@ class RunDirectory:
         known = run_names(root)
         if not known:
             raise RunError(f"No run {wanted!r}: there are no runs in {root} yet. Start one with 'graft run RECIPE'.")
-        nearest = difflib.get_close_matches(Path(wanted).name, known, n=1, cutoff=0.0)[0]
-        raise RunError(f"No run {wanted!r} in {root}. Did you mean {nearest!r}? 'graft runs' lists all {len(known)}.")
+        near = close_match(Path(wanted).name, known, cutoff=0.0)
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise RunError(f"No run {wanted!r} in {root}.{hint} 'graft runs' lists all {len(known)}.")
 
     @property
     def recipe(self) -> Path:
@@ -363,7 +363,7 @@ class RunDirectory:
             status, message = Status.INTERRUPTED, f"the process exited with code {error.code}"
         else:
             status, message = Status.FAILED, f"{type(error).__name__}: {error}"
-        self._outcome = (status, (where + message)[:_MAX_MESSAGE_CHARACTERS])
+        self._outcome = (status, shortened(redacted(where + message)))
 
     def _end(self, seconds: float) -> None:
         """Store how the work of this process ended."""

@@ -20,6 +20,7 @@ import psutil
 
 from graft.errors import RunError
 from graft.runs.encoding import to_json
+from graft.runs.redaction import redacted
 from graft.runs.space import storage_errors
 
 MARKER = "COMPLETE"
@@ -30,12 +31,12 @@ _TAIL_BYTES = 65_536
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as UTF-8, whole or not at all; folders are made as needed.
+    """Write a text file as UTF-8 without secrets, whole or not at all; folders are made as needed.
 
     Raises:
         StorageError: no rights or no space; an older file of that name is untouched.
     """
-    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+    write_bytes(path, redacted(text).encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

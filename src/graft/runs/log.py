@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from graft.runs.redaction import redacted
 from graft.runs.space import storage_errors
 
 _FORMAT = "%(asctime)s.%(msecs)03d%(zone)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class _Formatter(logging.Formatter):
-    """Adds the offset from UTC to the time."""
+    """Adds the offset from UTC to the time, and takes secrets out."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.zone = self.formatTime(record, "%z")
-        return super().format(record)
+        return redacted(super().format(record))
 
 
 class _FileHandler(logging.FileHandler):

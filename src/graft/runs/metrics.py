@@ -19,6 +19,7 @@ from typing import Any, Self
 from graft.errors import StorageError
 from graft.runs.encoding import to_json
 from graft.runs.files import append_line, read_jsonl
+from graft.runs.redaction import redacted
 from graft.runs.space import storage_errors
 
 _LABELS = frozenset({"arm", "seed", "split", "stage", "task"})
@@ -171,7 +172,7 @@ class _Events:
         from tensorboard.plugins.text.metadata import create_summary_metadata
 
         # 7 is DT_STRING in TensorBoard's types.proto.
-        tensor = TensorProto(dtype=7, string_val=[markdown.encode("utf-8", errors="backslashreplace")])
+        tensor = TensorProto(dtype=7, string_val=[redacted(markdown).encode("utf-8", errors="backslashreplace")])
         value = Summary.Value(tag=tag, metadata=create_summary_metadata(tag, ""), tensor=tensor)
         self._write(curve, 0, Summary(value=[value]))
         self._texts.add((curve, tag))

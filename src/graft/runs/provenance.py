@@ -17,6 +17,7 @@ import psutil
 
 from graft import __version__
 from graft.errors import DataError
+from graft.runs.redaction import MASK, is_secret_name, redacted
 from graft.runs.state import now
 
 _LIBRARIES = (
@@ -35,19 +36,13 @@ _LIBRARIES = (
 _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_VISIBLE_DEVICES",
+    "GRAFT_CACHE",
+    "GRAFT_OFFLINE",
     "HF_HUB_OFFLINE",
     "MKL_NUM_THREADS",
     "OMP_NUM_THREADS",
     "PYTHONHASHSEED",
     "TOKENIZERS_PARALLELISM",
-)
-_MASK = "***"
-_SECRET_NAMES = frozenset(
-    {"auth", "authorization", "bearer", "credential", "credentials", "key", "keys", "passwd", "secrets"}
-)
-_SECRET_ENDINGS = ("apikey", "password", "secret", "token")
-_SECRET_VALUE = re.compile(
-    r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|AIza)[A-Za-z0-9_-]{10,}|(?<=://)[^/\s@]+(?=@)"
 )
 _GIT_SECONDS = 10
 
@@ -119,9 +114,12 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def masked_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that can change a result, secrets masked, in the order of their names."""
+    """The environment variables that can change a result, in the order of their names.
+
+    Of other variables that begin with ``GRAFT_`` the value is masked, whatever it is.
+    """
     return {
-        name: _MASK if _is_secret_name(name) else _SECRET_VALUE.sub(_MASK, value)
+        name: redacted(value) if name in _VARIABLES else MASK
         for name, value in sorted(environment.items())
         if name in _VARIABLES or name.startswith("GRAFT_")
     }
@@ -133,12 +131,12 @@ def masked_arguments(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if hide_next and not argument.startswith("-"):
-            masked.append(_MASK)
+            masked.append(MASK)
             hide_next = False
             continue
-        secret = _is_secret_name(name)
+        secret = is_secret_name(name)
         hide_next = secret and not equals and argument.startswith("-")
-        masked.append(f"{name}={_MASK}" if secret and equals else _SECRET_VALUE.sub(_MASK, argument))
+        masked.append(f"{name}={MASK}" if secret and equals else redacted(argument))
     return masked
 
 
@@ -163,11 +161,6 @@ def hash_rows(rows: Iterable[str]) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
-
-
-def _is_secret_name(name: str) -> bool:
-    words = re.split(r"[^a-z0-9]+", name.lower())
-    return any(word in _SECRET_NAMES or word.endswith(_SECRET_ENDINGS) for word in words)
 
 
 def _version(library: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import TypedDict, TypeVar
 
 from graft.errors import ModelError
 from graft.models.backends.base import no_progress
+from graft.runs.redaction import remember, remember_url
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 T = TypeVar("T")
@@ -182,6 +183,9 @@ class Server(ABC):
         thinking: bool = False,
         patience: Patience | None = None,
     ) -> None:
+        remember_url(url, "model.url")
+        if api_key:
+            remember(api_key)
         self.url = url
         self.model = model
         self.thinking = thinking

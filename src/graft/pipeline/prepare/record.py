@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from typing import Any
 
 from graft.config.keys import settings, value_at
 from graft.config.loading import Resolved, load_recipe
@@ -24,6 +25,7 @@ from graft.report.preflight import write_preflight
 from graft.runs import provenance
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json, write_text
+from graft.runs.redaction import redacted
 from graft.runs.samples import write_samples
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ def continued(resume: RunDirectory, lab: Lab) -> RunDirectory:
         return resume
     before = load_recipe(resume.recipe).recipe
     free = ("runs", "name")
-    differing = [key for key in settings() if key not in free and value_at(before, key) != value_at(recipe, key)]
+    differing = [key for key in settings() if key not in free and _stored(before, key) != _stored(recipe, key)]
     if differing:
         raise ConfigError(
             f"cannot continue {resume.name}: {', '.join(differing)} differ from the recipe it was begun with "
@@ -84,6 +86,12 @@ def continued(resume: RunDirectory, lab: Lab) -> RunDirectory:
         )
     require_same_inputs(resume, lab)
     return resume
+
+
+def _stored(recipe: Recipe, key: str) -> Any:
+    """A setting as the copy of a recipe holds it, without the password of a URL."""
+    value = value_at(recipe, key)
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _data_hashes(lab: Lab) -> dict[str, str]:
