@@ -22,7 +22,7 @@ from graft.models.loading import load_tokenizer
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.train.weights import load_branch
 from graft.runs.directory import RunDirectory
-from graft.workbench.export import export
+from graft.workbench.export.command import export
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_recipe: Callable[...
 
 
 def exported(run: RunDirectory, out: Path, target: str = "merged", **options: Any) -> dict[str, Any]:
-    options = {"arm": None, "dtype": None, "force": False, **options}
     return export(run, target, out=out, progress=SilentProgress(), **options)
 
 
@@ -88,6 +87,9 @@ def test_an_adapter_loads_in_peft_alone_with_identical_logits(trained: RunDirect
         ({"arm": "base"}, r"--arm is base, the untouched model.*Known: trained-seed0"),
         ({"arm": "trained-seed1"}, r"--arm is 'trained-seed1', but the run has no such arm"),
         ({"target": "adapter", "dtype": "float16"}, r"--dtype is float16, but an adapter stays in float32"),
+        ({"target": "gguf", "dtype": "float16"}, r"--dtype is float16, but --quantize says the types of a GGUF"),
+        ({"target": "merged", "quantize": ["q8_0"]}, r"--quantize is q8_0, but only --to gguf has such types"),
+        ({"target": "gguf", "quantize": ["q3_k_m"]}, r"cannot be made here.*llama-quantize model-f16.gguf"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -120,10 +122,10 @@ def test_no_room_is_told_before_the_model_is_loaded(
 ) -> None:
     from graft.errors import StorageError
     from graft.runs import space
-    from graft.workbench import export as command
+    from graft.workbench.export import forms
 
     monkeypatch.setattr(space, "free_bytes", lambda path: 1000)
-    monkeypatch.setattr(command, "load_branch", lambda *args: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(forms, "load_branch", lambda *args: pytest.fail("the model was loaded"))
     with pytest.raises(StorageError, match=r"the model in float32 needs .* but 1\.0 kB are free"):
         exported(trained, tmp_path / "out")
 
@@ -201,3 +203,26 @@ def test_a_branch_on_four_bits_is_merged_into_the_whole_base(
     change = (merged.get_parameter(name) - base.get_parameter(name)).detach()
     singular = torch.linalg.svdvals(change)
     assert singular[0] > 0 and singular[4] < 1e-4 * singular[0], "more than the adapter of rank 4 has changed"
+
+
+@pytest.mark.parametrize("quantize", [("f32",), pytest.param(("f16", "q8_0", "q4_k_m"), marks=pytest.mark.slow)])
+def test_gguf_files_are_certified_by_a_real_llama_cpp(
+    quantize: tuple[str, ...], trained: RunDirectory, tmp_path: Path
+) -> None:
+    pytest.importorskip("xllamacpp", reason="needs the extra export")
+    record = exported(trained, tmp_path / "out", "gguf", quantize=quantize)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        ["export.json", *(f"{trained_name(trained)}-{name}.gguf" for name in quantize)]
+    )
+    for one in record["files"].values():
+        found = one["certificate"]
+        assert all(found[part][0] == found[part][1] for part in ("tokens", "templates", "ends"))
+    assert quantize != ("f32",) or record["files"]["f32"]["certificate"]["replies"] == (4, 4)
+    stored = json.loads((trained.path / "exports" / f"trained-seed0-gguf-{'-'.join(quantize)}.json").read_text())
+    assert stored["files"].keys() == set(quantize)
+
+
+def trained_name(run: RunDirectory) -> str:
+    from graft.config.loading import load_recipe
+
+    return f"{Path(load_recipe(run.recipe).recipe.model.id).name}-trained-seed0"

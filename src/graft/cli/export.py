@@ -12,32 +12,48 @@ from graft.cli.output import print_json
 from graft.cli.progress import open_progress
 from graft.cli.text import printable
 
-TARGETS = ("merged", "adapter")
+TARGETS = ("merged", "adapter", "gguf")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-@click.command("export", cls=Command, example="graft export latest --to merged --out my-model")
+@click.command(
+    "export",
+    cls=Command,
+    example="""graft export latest --to merged --out my-model
+               graft export latest --to gguf --quantize f16,q4_k_m --out my-gguf""",
+)
 @click.argument("run", metavar="RUN|latest", shell_complete=complete_runs)
 @click.option("--to", "target", type=click.Choice(TARGETS), default="merged", show_default=True, help="What is made.")
 @click.option("--arm", metavar="ARM", help="Arm of the run, such as trained-seed0.  [default: the first trained one]")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Type of merged weights.  [default: that of the base's files]")
+@click.option("--quantize", metavar="TYPE,...", help="Types of GGUF files: f32, f16, q8_0, q4_k_m …  [default: f16]")
 @click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace a folder that is not empty.")
 @click.pass_obj
 def export_command(
-    common: Common, run: str, target: str, arm: str | None, dtype: str | None, out: Path, force: bool
+    common: Common,
+    run: str,
+    target: str,
+    arm: str | None,
+    dtype: str | None,
+    quantize: str | None,
+    out: Path,
+    force: bool,
 ) -> None:
     """Make a model for other programs of a run, and compare it with the run.
 
-    merged: one model without adapters. adapter: for PEFT and vLLM, beside the base.
+    merged: one model without adapters. adapter: for PEFT and vLLM, beside the base. gguf: files for llama.cpp.
     """
     from graft.cli.lookup import find_run
 
     directory = find_run(run, common.runs_folder)
-    from graft.workbench.export import export
+    from graft.workbench.export.command import export
 
+    wanted = [name.strip() for name in quantize.split(",")] if quantize is not None else []
     with open_progress(quiet=common.quiet) as progress:
-        record = export(directory, target, arm=arm, dtype=dtype, out=out, force=force, progress=progress)
+        record = export(
+            directory, target, arm=arm, dtype=dtype, quantize=wanted, out=out, force=force, progress=progress
+        )
     if common.json:
         print_json(record)
         return

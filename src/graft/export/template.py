@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from graft.data.borders import borders_of
 from graft.data.chat import ChatPolicy, pin_date, pin_thinking_off
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def pinned(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> Iterator[P
     """Within the block the tokenizer has the template that is to be exported."""
     kept = tokenizer.chat_template
     if kept is None:
-        tokenizer.chat_template = plain_template(policy.template)
+        start = tokenizer.convert_ids_to_tokens(list(borders_of(tokenizer, policy).start))
+        tokenizer.chat_template = plain_template(policy.template, "".join(start))
     elif policy.thinking == "off":
         pin_thinking_off(tokenizer)
     pin_date(tokenizer, policy.date)
@@ -37,11 +39,17 @@ def pinned(tokenizer: PreTrainedTokenizerBase, policy: ChatPolicy) -> Iterator[P
         tokenizer.chat_template = kept
 
 
-def plain_template(template: str) -> str:
-    """A recipe's plain prompt as a chat template: an empty line follows every other turn."""
+def plain_template(template: str, start: str = "") -> str:
+    """A recipe's plain prompt as a chat template: an empty line follows every other turn.
+
+    Args:
+        template: the prompt, with ``{prompt}`` in it.
+        start: what the tokenizer puts before a text of its own accord.
+    """
     before, _, after = template.partition("{prompt}")
     user = f"{_literal(before)} ~ message['content'] ~ {_literal(after)}"
     return (
+        f"{{{{- {_literal(start)} -}}}}"
         "{%- for message in messages -%}{%- if message['role'] == 'user' -%}"
         f"{{{{- {user} -}}}}"
         "{%- else -%}{{- message['content'] ~ '\\n\\n' -}}{%- endif -%}{%- endfor -%}"

@@ -1,0 +1,80 @@
+"""`graft export` from request to folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graft.errors import ModelError
+from graft.pipeline.progress import Progress
+from graft.runs.directory import RunDirectory
+from graft.runs.files import MARKER, commit_folder, replacing_folder, write_json
+from graft.workbench.export.forms import FORMS
+from graft.workbench.export.request import check_request
+
+RECORD = "export.json"
+"""What was exported, and how it was compared; beside the files, and in the run's folder ``exports``."""
+
+
+def export(
+    run: RunDirectory,
+    form: str,
+    *,
+    arm: str | None = None,
+    dtype: str | None = None,
+    quantize: Sequence[str] = (),
+    out: Path,
+    force: bool = False,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write a branch of a run in a form that other programs load, and hold it against the branch.
+
+    Args:
+        run: the run.
+        form: ``merged``, ``adapter`` or ``gguf``.
+        arm: label of a trained branch; the first one when unset.
+        dtype: type of merged weights; that of the base's files when unset.
+        quantize: types of GGUF files, each of which becomes one; ``f16`` when empty.
+        out: folder to write.
+        force: replace what is there.
+        progress: how far it is.
+
+    Returns:
+        The record that is stored beside the files.
+
+    Raises:
+        ConfigError: the branch is not trained, or a flag has no effect or cannot be taken.
+        MissingExtra: a package is missing.
+        ModelError: it cannot be made, or is too far from the branch; its files are then kept for a look.
+        RunError: the branch was not trained to its end.
+        StorageError: it does not fit on the disk.
+    """
+    request = check_request(run, form, arm=arm, dtype=dtype, quantize=quantize, out=out, force=force)
+    with written(out) as folder:
+        record = {
+            "run": run.name,
+            "arm": request.branch.label,
+            "base": request.recipe.model.id,
+            "form": form,
+            "dtype": request.dtype,
+            **FORMS[form](request, folder, progress),
+        }
+        write_json(folder / RECORD, record)
+    write_json(run.path / "exports" / f"{request.branch.label}-{form}-{request.types}.json", record)
+    return record
+
+
+@contextmanager
+def written(out: Path) -> Iterator[Path]:
+    """Give a folder beside ``out`` that takes its place at the end; one that is refused is kept under another name."""
+    with replacing_folder(out) as folder:
+        try:
+            yield folder
+        except ModelError as error:
+            if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.gguf")):
+                raise
+            kept = commit_folder(folder, out.with_name(f"{out.name}.refused"))
+            raise ModelError(f"{error}. The files are in {kept} for a look") from error
+    (out / MARKER).unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""The forms in which a branch leaves: each is written into a folder and held against the branch there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from graft.models.adapters import portable_name
+from graft.models.loading import load_model
+from graft.pipeline.prepare.thinking import used_sampling
+from graft.pipeline.progress import Progress
+from graft.pipeline.train.weights import load_base, load_branch
+from graft.runs.provenance import hash_file
+from graft.workbench.export.proof import Proof, prove
+from graft.workbench.export.request import Request, with_model
+
+
+def write_adapter(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Copy the adapter of a branch, as PEFT and vLLM load it."""
+    from peft import PeftModel
+
+    from graft.export.adapter import copy_adapter
+    from graft.export.folder import make_readable, save_tokenizer
+
+    settings = copy_adapter(request.final, folder)
+    save_tokenizer(request.tokenizer, request.policy, folder)
+    make_readable(folder)
+    base = partial(load_base, request.whole, request.branch)
+    proof = _proven(request, lambda: PeftModel.from_pretrained(base(), str(folder)).eval(), progress)
+    told = f"it belongs to the base {settings['base_model_name_or_path']}; its rank is {settings['r']}"
+    return _facts(folder, proof, [told])
+
+
+def write_merged(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Write one plain model of a branch."""
+    notes = _merge_into(request, folder, progress)
+    return _facts(folder, _proven(request, _loader(request, folder), progress), notes)
+
+
+def write_gguf_files(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Write a GGUF file of every type that was asked for, and try each with llama.cpp."""
+    merged = folder / "merged"
+    notes = _merge_into(request, merged, progress)
+    proof = _proven(request, _loader(request, merged), progress)
+    files = {}
+    for mixture in request.mixtures:
+        path = folder / f"{file_stem(request)}-{mixture}.gguf"
+        files[mixture], told = _write_file(request, merged, path, mixture, proof, progress)
+        notes = list(dict.fromkeys((*notes, *told)))
+    shutil.rmtree(merged)
+    return _facts(folder, proof, notes) | {
+        "files": files,
+        "summary": "; ".join(f"{mixture}: {one['summary']}" for mixture, one in files.items()),
+    }
+
+
+FORMS: Mapping[str, Callable[[Request, Path, Progress], dict[str, Any]]] = {
+    "adapter": write_adapter,
+    "gguf": write_gguf_files,
+    "merged": write_merged,
+}
+"""What writes each form; it gives what is to be recorded."""
+
+
+def file_stem(request: Request) -> str:
+    """The beginning of a file's name: the base's last name and the branch."""
+    base = portable_name(request.recipe.model.id).rsplit("/", 1)[-1]
+    return f"{base}-{request.branch.label}"
+
+
+def _write_file(
+    request: Request, merged: Path, path: Path, mixture: str, proof: Proof, progress: Progress
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from graft.export.certificate import certify, require_certified
+    from graft.export.gguf.write import ends_of, write_gguf
+
+    bar = progress.task(f"write {path.name}")
+    notes = write_gguf(merged, path, mixture, name=file_stem(request), on_tensor=bar.advance)
+    bar.finish()
+    bar = progress.task(f"try {path.name} with llama.cpp", 4)
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    ends = ends_of(GenerationConfig.from_pretrained(merged), tokenizer.eos_token_id)
+    found = certify(path, tokenizer, ends, proof.rows, bar.advance)
+    bar.finish()
+    require_certified(found, exact=mixture == "f32" and proof.exact)
+    facts = {"file": path.name, "bytes": path.stat().st_size, "sha256": hash_file(path)}
+    return {**facts, "certificate": asdict(found), "summary": found.line()}, notes
+
+
+def _merge_into(request: Request, folder: Path, progress: Progress) -> list[str]:
+    import torch
+
+    from graft.export.folder import save_model
+    from graft.export.merge import merge
+
+    recipe = request.whole
+    if recipe.model.init == "weights":  # random weights depend on the type in which they are drawn
+        recipe = with_model(recipe, dtype=request.stored_dtype, device="cpu")
+    bar = progress.task(f"merge {request.branch.label}")
+    model = load_branch(request.run, recipe, request.branch)
+    model, notes = merge(model, getattr(torch, request.dtype), bar.advance)
+    bar.finish()
+    bar = progress.task("write the model")
+    sampling = used_sampling(recipe, thinks=recipe.thinking == "on")
+    save_model(model, request.tokenizer, request.policy, sampling, folder)
+    bar.finish()
+    return list(notes)
+
+
+def _loader(request: Request, folder: Path) -> Callable[[], Any]:
+    section = request.recipe.model
+    return partial(load_model, str(folder), device=section.device, dtype=section.dtype, attention=section.attention)
+
+
+def _proven(request: Request, load: Callable[[], Any], progress: Progress) -> Proof:
+    bar = progress.task("compare with the branch")
+    proof = prove(request, load)
+    bar.finish()
+    return proof
+
+
+def _facts(folder: Path, proof: Proof, notes: list[str]) -> dict[str, Any]:
+    """Size of what was written, how far it is from the branch, and what a person should know."""
+    weights = [path for pattern in ("*.safetensors", "*.gguf") for path in folder.glob(pattern)]
+    return {
+        "bytes": sum(path.stat().st_size for path in weights),
+        "agreement": asdict(proof.agreement),
+        "summary": proof.agreement.line(),
+        "notes": [*notes, *proof.notes()],
+    }
