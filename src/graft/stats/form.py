@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graft.stats.arms import COMPARED, TRAINED, TaskScores
 from graft.stats.contrasts import Sample, contrast_spread, read_sample, scored_rows
-from graft.stats.paired import Change, Frame, arm_change, undefined_change
+from graft.stats.paired import Change, Frame, arm_change, undefined_change, whole_step
 from graft.stats.spread import seed_variances
 from graft.stats.study import FormSplit
 
@@ -60,5 +61,14 @@ def _all_read(rows: Rows, before: str) -> bool:
 def _change(scores: TaskScores, rows: Rows, before: str) -> Change:
     sample = read_sample(scores.task, scores.clusters, {arm: rows[arm] for arm in (before, TRAINED)})
     spread = contrast_spread(sample, TRAINED, before, seed_variances([sample.arms])[0])
-    frame = Frame(sample.n_items, sample.n_clusters, sample.largest, None)
-    return arm_change(sample.arms[TRAINED], sample.arms[before], spread, frame)
+    unit = whole_step(rows[TRAINED], rows[before])
+    frame = Frame(sample.n_items, sample.n_clusters, sample.largest, unit)
+    return _bounded(arm_change(sample.arms[TRAINED], sample.arms[before], spread, frame))
+
+
+def _bounded(change: Change) -> Change:
+    """The change of a share, which is at most 1 whatever its linearised scores are."""
+    interval, interval90 = (
+        replace(one, low=max(-1.0, one.low), high=min(1.0, one.high)) for one in (change.interval, change.interval90)
+    )
+    return replace(change, interval=interval, interval90=interval90)
