@@ -71,7 +71,9 @@ def test_training_everything_needs_more_than_adapters_and_those_more_than_scorin
         for count in (facts.parameters, 4 * facts.linear_features, 0)
     )
     assert full.total > lora.total > none.total
-    assert full.training == 10 * facts.parameters  # gradient of 2 bytes, two moments of 4
+    assert full.training == 14 * facts.parameters  # weights grow by 2 bytes; gradient and two moments take 4 each
+    rounded = forecast_memory(facts, dtype_bytes=2, trainable=facts.parameters, tokens=1000, rounded=True)
+    assert rounded.training == 6 * facts.parameters
     assert none.training == 0
     small = forecast_memory(facts, dtype_bytes=2, quantize="nf4", tokens=1000)
     assert small.weights < none.weights

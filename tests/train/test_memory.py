@@ -252,7 +252,7 @@ def test_the_forecast_counts_weights_adapters_gradients_and_optimizer_state_once
     full = forecast(toy_model(), "adamw", usage)
     assert full.adapters == 0
     assert full.gradients <= full.weights
-    assert Forecast(10**9, 0, 1000, 2000, usage).tokens(free=10_000) == 50  # (0.85 × 10,000 − 3,500) / 100
+    assert Forecast(10**9, 0, 500, 1000, 1500, usage).tokens(free=10_000) == 50  # (0.85 × 10,000 − 3,500) / 100
 
 
 def test_a_row_that_would_not_fit_is_checkpointed_from_the_start(

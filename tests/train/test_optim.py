@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import toy_model
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from graft.errors import ConfigError
+from graft.models.adapters import add_lora
 from graft.train.optim import MuonAdamW, build_optimizer
 
 
@@ -22,13 +25,15 @@ class Toy(nn.Module):
         self.embed_tokens = nn.Embedding(7, 4)
         self.hidden = nn.Linear(4, 6)
         self.norm = nn.LayerNorm(6)
-        self.lora_A = nn.Linear(6, 2, bias=False)
         self.lm_head = nn.Linear(6, 7, bias=False)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         hidden = self.norm(self.hidden(self.embed_tokens(ids)).tanh())
-        logits: torch.Tensor = self.lm_head(hidden) + self.lora_A(hidden).sum()
+        logits: torch.Tensor = self.lm_head(hidden)
         return logits
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
 
 
 def toy() -> Toy:
@@ -75,9 +80,30 @@ def test_vectors_are_not_decayed_and_tables_are() -> None:
 
 
 def test_lora_alone_is_trained_by_adamw() -> None:
-    model = toy().requires_grad_(False)
-    model.lora_A.requires_grad_(True)
+    model = add_lora(toy_model("qwen3"), r=2, alpha=4, dropout=0.0, targets="all-linear", seed=0, dora=True)
     assert type(build_optimizer(model, "muon", learning_rate=1e-2)) is AdamW
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "matrices"),
+    [
+        ("gpt2", {"n_embd": 8, "n_layer": 1, "n_head": 2}, {"c_attn", "c_proj", "c_fc"}),  # not wte, wpe; Conv1D
+        ("gpt_neox", {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+         {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}),  # not embed_in, embed_out
+        ("mamba", {"hidden_size": 8, "state_size": 4, "num_hidden_layers": 1},
+         {"in_proj", "x_proj", "dt_proj", "out_proj"}),  # not A_log, a matrix of rates; not conv1d
+        ("t5", {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2},
+         {"q", "k", "v", "o", "wi", "wo"}),  # not shared, relative_attention_bias
+    ],
+)  # fmt: skip
+def test_muon_gets_matrices_by_what_they_are_not_by_their_names(
+    name: str, settings: dict[str, int], matrices: set[str]
+) -> None:
+    config = CONFIG_MAPPING[name](vocab_size=16, tie_word_embeddings=name == "gpt2", **settings)
+    kind = AutoModelForSeq2SeqLM if name == "t5" else AutoModelForCausalLM
+    model = kind.from_config(config)
+    optimizer = build_optimizer(model, "muon", learning_rate=1e-2)
+    assert {key.split(".")[-2] for key in names(model, optimizer.param_groups[0]["params"])} == matrices
 
 
 def test_muon_turns_any_matrix_gradient_into_a_step_of_the_stated_size() -> None:

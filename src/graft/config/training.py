@@ -14,7 +14,8 @@ class AdapterSection(Section):
     """What is trainable."""
 
     kind: Literal["lora", "none"] = "lora"
-    """`lora` trains low-rank adapters on a frozen model; `none` trains every weight."""
+    """`lora` trains low-rank adapters on a frozen model; `none` trains every weight, as float32
+    while memory holds that."""
 
     r: Positive = 16
     """Rank of the adapters."""
@@ -89,8 +90,8 @@ class TrainSection(Section):
     """Peak learning rate."""
 
     optimizer: str = "adamw"
-    """`adamw`, `muon` (matrices by Muon, the rest by AdamW), `adafactor`, `sgd`, `adamw_8bit` …; a wrong name lists
-    them all."""
+    """`adamw` (β₂ 0.95; `adamw_torch` has transformers' 0.999), `muon` (linear layers by Muon, the rest by AdamW),
+    `adafactor`, `sgd`, `adamw_8bit` …; a wrong name lists them all."""
 
     optimizer_args: dict[str, float | str] = Field(default_factory=dict)
     """Settings of the optimizer, such as `{momentum: 0.9}` for `sgd`; a wrong name lists those it has."""

@@ -183,7 +183,13 @@ def describe(model: Any, config: Mapping[str, Any], kind: Kind) -> ModelFacts:
 
 
 def forecast_memory(
-    facts: ModelFacts, *, dtype_bytes: int, quantize: str = "none", trainable: int = 0, tokens: int
+    facts: ModelFacts,
+    *,
+    dtype_bytes: int,
+    quantize: str = "none",
+    trainable: int = 0,
+    tokens: int,
+    rounded: bool = False,
 ) -> MemoryForecast:
     """Estimate the memory of training or scoring.
 
@@ -191,14 +197,17 @@ def forecast_memory(
         facts: the model.
         dtype_bytes: bytes of a weight in memory.
         quantize: ``none``, ``nf4`` or ``int8``.
-        trainable: trained parameters; 0 for scoring alone. Each takes its gradient and two moments of AdamW.
+        trainable: trained parameters; 0 for scoring alone. Each is float32, with its gradient and two moments of AdamW.
         tokens: tokens of one micro-batch.
+        rounded: trained parameters, gradients and moments have the type of the weights instead, as where memory is
+            scarce (`graft.train.precision`).
 
     Source: activations by Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
         equation 2 without its attention term (17 numbers per token, layer and hidden unit).
     """
     per_layer = 17 * tokens * facts.hidden_size * max(dtype_bytes, 2)
-    state = trainable * (dtype_bytes + 8) + (trainable * dtype_bytes if trainable < facts.parameters else 0)
+    number = dtype_bytes if rounded else 4
+    state = trainable * (4 * number - (0 if trainable < facts.parameters else dtype_bytes))
     layers = facts.layers if trainable else 1
     return MemoryForecast(facts.weight_bytes(dtype_bytes, quantize), state, layers * per_layer)
 

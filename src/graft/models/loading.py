@@ -80,7 +80,7 @@ def load_model(
         if init == "random":
             return _random(auto, config, seed, options).to(target).eval()
         if quantize != "none":
-            options |= {"quantization_config": quantization(quantize), "device_map": {"": target}}
+            options |= {"quantization_config": quantization(quantize, target), "device_map": {"": target}}
         files = {"revision": revision, "use_safetensors": None if allow_pickle else True}
         model = _stored(auto, source, model_id, config=config, **files, **options)
     if quantize != "none":

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import MissingExtra, ModelError, choices
+from graft.models.devices import computes_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -40,12 +41,11 @@ def check_quantize(quantize: str, init: str, target: torch.device) -> None:
         raise MissingExtra(f"model.quantize {quantize} (bitsandbytes)", "quant")
 
 
-def quantization(quantize: str) -> Any:
-    """Settings of bitsandbytes: NF4 is dequantised to bfloat16, in which the products are computed.
+def quantization(quantize: str, target: torch.device) -> Any:
+    """Settings of bitsandbytes: NF4 is dequantised to the type in which the products are computed on that device.
 
     Source: Dettmers et al. 2023, "QLoRA", section 3 (NF4, double quantisation).
     """
-    import torch
     from transformers import BitsAndBytesConfig
 
     if quantize == "int8":
@@ -54,8 +54,23 @@ def quantization(quantize: str) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=nf4_product_type(target),
     )
+
+
+def nf4_product_type(target: torch.device) -> torch.dtype:
+    """The type of 16 bits that NF4 is multiplied in: bfloat16, but float16 on GPUs that compute that alone."""
+    import torch
+
+    emulated = target.type == "cuda" and not computes_bfloat16(target)
+    return torch.float16 if emulated else torch.bfloat16
+
+
+def product_type(model: PreTrainedModel) -> torch.dtype:
+    """The type that a model multiplies by its weights in: their own, or what weights of 4 bits are turned into."""
+    kinds: set[torch.dtype] = {module.compute_dtype for module in model.modules() if hasattr(module, "compute_dtype")}
+    own: torch.dtype = model.dtype
+    return kinds.pop() if len(kinds) == 1 else own
 
 
 def check_quantized(model: PreTrainedModel, quantize: str) -> None:
@@ -69,7 +84,10 @@ def check_quantized(model: PreTrainedModel, quantize: str) -> None:
 
     kind = nn.Linear4bit if quantize == "nf4" else nn.Linear8bitLt
     small = [module for module in model.modules() if isinstance(module, kind)]
-    wrong = sum(not _is_nf4(layer) if quantize == "nf4" else layer.weight.dtype != torch.int8 for layer in small)
+    wrong = sum(
+        not _is_nf4(layer, nf4_product_type(model.device)) if quantize == "nf4" else layer.weight.dtype != torch.int8
+        for layer in small
+    )
     if not small or wrong:
         count = f"{wrong} of {len(small)} linear layers" if small else "no linear layer"
         rule = "lack it or its double quantisation" if small else "holds that format"
@@ -92,8 +110,8 @@ def keep_trainable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _is_nf4(layer: Any) -> bool:
-    """Whether a layer holds NF4 with double quantisation and computes in bfloat16."""
+def _is_nf4(layer: Any, product: torch.dtype) -> bool:
+    """Whether a layer holds NF4 with double quantisation and computes in the type that was asked for."""
     import torch
 
     state = layer.weight.quant_state
@@ -102,5 +120,5 @@ def _is_nf4(layer: Any) -> bool:
         and layer.weight.dtype == torch.uint8
         and state.quant_type == "nf4"
         and state.nested
-        and layer.compute_dtype == torch.bfloat16
+        and layer.compute_dtype == product
     )

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import TrainingArguments
 
 from graft.errors import TrainError
-from graft.models.attention import packed_attention, why_not_packed
+from graft.models.attention import has_kernel, packed_attention, why_not_packed
 from graft.models.forward import (
     MicroBatch,
     Reading,
@@ -37,6 +37,7 @@ from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_o
 from graft.train.loss import head_loss
 from graft.train.memory import USED_SHARE, Memory, Usage, forecast, free_bytes, peak_bytes, token_budget
 from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
+from graft.train.precision import Arithmetic, LossScale, Weights, arithmetic, choose_arithmetic
 from graft.train.self_check import check_engine
 from graft.train.sharding import called_as, make_whole, shard, sums_gradients
 from graft.types import TokenRow
@@ -68,32 +69,41 @@ def fit(
     check_trained(rows, seq2seq=model.config.is_encoder_decoder)
     watcher = Watcher(hooks.on_report, hooks.on_step)
     arguments = TrainingArguments(**loop_options(plan, model, folder))  # opens the group of processes
-    layout = choose_layout(model, rows, plan, pad_id)
-    checked: dict[str, str] = {}
-    if plan.self_check:
-        layout, checked = check_engine(model, rows, plan, layout)
     sharded = _is_sharded(model, plan)
-    if sharded:
-        shard(model)
-    trainer = _Engine(
-        model=model,
-        args=arguments,
-        train_dataset=_Rows(rows),
-        callbacks=[watcher],
-        optimizers=(own_optimizer(model, plan), None),
-    )
-    trainer.sharded = sharded
-    trainer.prepare(plan, layout, rows)
-    try:
-        result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=hooks.evaluate)
-        processes.wait_for_all()
-        result = replace(result, facts=trainer.facts() | checked)
-    finally:
-        trainer.close()
-    if sharded:
-        trainer.release()
-        make_whole(model, keeps=processes.is_first())
+    with arithmetic(model, plan, spread=sharded) as types:
+        layout = choose_layout(model, rows, plan, pad_id, types)
+        checked: dict[str, str] = {}
+        if plan.self_check:
+            layout, checked = check_engine(model, rows, plan, layout, types)
+        if sharded:
+            spread(model, types)
+        trainer = _Engine(
+            model=model,
+            args=arguments,
+            train_dataset=_Rows(rows),
+            callbacks=[watcher],
+            optimizers=(own_optimizer(model, plan, types.weights), None),
+        )
+        trainer.sharded = sharded
+        trainer.prepare(plan, layout, rows, types)
+        evaluate = types.as_scored(hooks.evaluate)
+        try:
+            result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
+            processes.wait_for_all()
+            result = replace(result, facts=trainer.facts() | checked)
+        finally:
+            trainer.close()
+        if sharded:
+            trainer.release()
+            make_whole(model, keeps=processes.is_first())
     return result
+
+
+def spread(model: PreTrainedModel, types: Arithmetic) -> None:
+    """Spread a model over the processes, and only then raise its weights: no GPU could hold all of them raised."""
+    masters = types.weights is Weights.MASTERS
+    shard(model, types.half if masters else None)
+    types.raise_weights(casts_itself=masters)
 
 
 def check_trained(rows: Sequence[TokenRow], *, seq2seq: bool) -> None:
@@ -110,8 +120,18 @@ def check_trained(rows: Sequence[TokenRow], *, seq2seq: bool) -> None:
             raise TrainError(f"row {index} has no prompt, so an encoder-decoder has nothing to read; leave it out")
 
 
-def choose_layout(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, pad_id: int) -> Layout:
-    """The layout that plan, architecture and device allow; says so where it is not the one that was asked for."""
+def choose_layout(
+    model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, pad_id: int, types: Arithmetic | None = None
+) -> Layout:
+    """The layout that plan, architecture and device allow; says so where it is not the one that was asked for.
+
+    Args:
+        model: the model as it will be trained.
+        rows: the rows of the training.
+        plan: its settings.
+        pad_id: what padding is.
+        types: the types that the training computes in; ``None`` for those of the model as it is.
+    """
     kind = model.device.type
     if model.config.is_encoder_decoder:
         if plan.layout == "packed":
@@ -120,8 +140,10 @@ def choose_layout(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, 
     if plan.layout == "padded" or (plan.layout == "auto" and kind not in PACKS):
         return Layout("padded", pad_id)
     longest = max(map(len, rows))
-    whole = reading_of(model) is Reading.WHOLE
-    why = "they are read one by one" if whole else why_not_packed(model, longest)
+    whole, kernel = reading_of(model) is Reading.WHOLE, has_kernel(model.device)
+    types = types or choose_arithmetic(model, plan)
+    with types.autocast() if kernel else nullcontext():  # the kernel knows 16 bits only; all else is tried exactly
+        why = "they are read one by one" if whole else why_not_packed(model, longest)
     if why:
         LOG.warning("rows are padded instead of packed: %s", why)
         return Layout("padded", pad_id)
@@ -129,8 +151,8 @@ def choose_layout(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, 
     return Layout(
         "packed",
         pad_id,
-        fixed=kind == "cuda" or plan.compile == "on",
-        kernel=kind == "cuda",
+        fixed=kernel or plan.compile == "on",
+        kernel=kernel,
         longest=longest,
         largest=max(sum(map(len, rows[start : start + plan.batch_size])) for start in steps),
         step_rows=plan.batch_size,
@@ -146,7 +168,7 @@ def _is_sharded(model: PreTrainedModel, plan: Plan) -> bool:
     if model.device.type != "cuda" or getattr(model, "is_quantized", False) or not processes.can_spread(plan.optimizer):
         return False
     need = forecast(model, plan.optimizer, Usage(0.0, 0.0, 0.0))
-    fits = need.gradients + need.optimizer < USED_SHARE * free_bytes(model.device)
+    fits = need.to_come < USED_SHARE * free_bytes(model.device)
     return processes.any_process(not fits)
 
 
@@ -170,18 +192,21 @@ class _Engine(GraftLoop):
 
     plan: Plan
     layout: Layout
+    types: Arithmetic
+    scale: LossScale | None
     memory: Memory
     compiled: Compiled | None = None
     sharded = False
 
-    def prepare(self, plan: Plan, layout: Layout, rows: Sequence[TokenRow]) -> None:
+    def prepare(self, plan: Plan, layout: Layout, rows: Sequence[TokenRow], types: Arithmetic) -> None:
         """Find the token budget, and compile where it pays.
 
         Raises:
             ConfigError: compiling was asked for and cannot be had.
             TrainError: not even one row fits, or compiling fails.
         """
-        self.plan, self.layout = plan, layout
+        self.plan, self.layout, self.types = plan, layout, types
+        self.scale = LossScale() if types.scales else None
         self._trained, self._right = 0, torch.zeros(())
         model, agree = self.model, _cannot_repeat if self.sharded else processes.any_process
         budget = token_budget(model, plan)
@@ -194,7 +219,8 @@ class _Engine(GraftLoop):
             return
         if not fixed or plan.activation_checkpointing == "auto" or timed:
             self.memory.plan_ahead(
-                self._attempt, rows, step_rows=plan.batch_size, optimizer=plan.optimizer, fixed=fixed
+                self._attempt, rows, step_rows=plan.batch_size, optimizer=plan.optimizer, fixed=fixed,
+                raises=types.weights is not Weights.ROUNDED,
             )  # fmt: skip
         self._compile(rows)
 
@@ -249,11 +275,16 @@ class _Engine(GraftLoop):
         trained = sum(trained_tokens(row, seq2seq=seq2seq) for row in rows)
         mine = processes.share_of(rows, self.args.process_index, self.args.world_size)
         spare = min(rows, key=len)
-        told = self.memory.run(lambda tokens: self._step(mine, tokens, trained, spare), mine or [spare])
-        if processes.is_distributed():
-            if not self.sharded:
-                processes.sum_gradients(self.model.parameters())
-            processes.sum_up(told)
+
+        def attempt() -> torch.Tensor:
+            told = self.memory.run(lambda tokens: self._step(mine, tokens, trained, spare), mine or [spare])
+            if processes.is_distributed():
+                if not self.sharded:
+                    processes.sum_gradients(self.model.parameters())
+                processes.sum_up(told)
+            return told
+
+        told = self.scale.run(self.model, attempt) if self.scale else attempt()
         self._trained += trained
         self._right = self._right.to(told.device) + told[1]
         return told[0].to(torch.float32)
@@ -284,14 +315,13 @@ class _Engine(GraftLoop):
         """There and back through each micro-batch; those after the first ``own`` count for nothing."""
         device = self.model.device
         sums = torch.zeros(2, device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
-        whole = self.model.dtype == torch.bfloat16  # nothing is left to cast
         for index, batch in enumerate(batches):
             if self.sharded:
                 sums_gradients(self.model, index == len(batches) - 1)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.bfloat16 and not whole):
+            with self.types.autocast():
                 loss, right = self._loss(batch.to(device))
             part = loss / trained * (index < own)
-            part.backward()  # type: ignore[no-untyped-call]
+            (part * self.scale.value if self.scale else part).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([part.detach().to(sums.dtype), right.to(sums.dtype) * (index < own)])
         return sums
 
@@ -319,6 +349,14 @@ class _Engine(GraftLoop):
             self._trained, self._right = 0, torch.zeros(())
         super().log(logs, start_time)
 
+    def _save_scaler(self, output_dir: str) -> None:
+        if self.scale and self.args.should_save:
+            self.scale.save(Path(output_dir))
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if self.scale and checkpoint is not None:
+            self.scale.load(Path(checkpoint))
+
     def facts(self) -> dict[str, int | float | str | bool]:
         """How it was done."""
         kinds = {"packed": "varlen" if self.layout.kernel else "per-document"}
@@ -329,7 +367,8 @@ class _Engine(GraftLoop):
             "activation_checkpointing": self.memory.checkpoints,
             "compiled": self.compiled is not None,
             "device": self.model.device.type,
-            "precision": "bfloat16" if self.plan.bfloat16 else str(self.model.dtype).removeprefix("torch."),
+            "precision": self.types.name,
+            "trained_weights": self.types.weights.value,
             "peak_bytes": peak_bytes(self.model.device),
             "processes": self.args.world_size,
             **({"parallel": "fsdp" if self.sharded else "ddp"} if self.args.world_size > 1 else {}),

@@ -27,7 +27,8 @@ from graft.models.backends.transformers import TransformersBackend
 from graft.train.loop import GraftLoop, Watcher, loop_options, own_optimizer, run_loop
 from graft.train.memory import token_budget
 from graft.train.plan import SILENT, FitResult, Hooks, Plan
-from graft.train.trl_engine import as_it_was
+from graft.train.precision import Arithmetic, arithmetic
+from graft.train.trl_engine import as_it_was, mixed_precision
 from graft.types import Completion, Prompt, Sampling
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is what keeps TRL away from our prompts
@@ -140,21 +141,22 @@ def fit_grpo(
     if len(prompts) != wanted:
         raise TrainError(f"{plan.steps} steps of GRPO need {wanted} prompts, but got {len(prompts)}")
     rollout = _Rollout(model, tokenizer, prompts, plan, grpo)
-    reference = deepcopy(model) if grpo.kl and not hasattr(model, "peft_config") else None
     watcher, rewards = Watcher(lambda report: None, hooks.on_step), _RewardWatcher(hooks.on_report)
-    with as_it_was(model):
+    with as_it_was(model), arithmetic(model, plan) as types:
+        reference = deepcopy(model) if grpo.kl and not hasattr(model, "peft_config") else None
         trainer = _GrpoLoop(
             model=model,
             reward_funcs=[_rewards(reward, rollout)],
-            args=_config(model, prompts, plan, grpo, folder),
+            args=_config(model, prompts, plan, grpo, folder, types),
             train_dataset=Dataset.from_dict({"prompt": [str(index) for index in range(len(prompts))]}),
             processing_class=tokenizer,
             callbacks=[watcher, rewards],
-            optimizers=(own_optimizer(model, plan), None),
+            optimizers=(own_optimizer(model, plan, types.weights), None),
             rollout_func=rollout,
         )
         _keep_reference(trainer, reference, grpo)
-        result = run_loop(trainer, model, (), watcher, folder, plan=plan, evaluate=hooks.evaluate)
+        evaluate = types.as_scored(hooks.evaluate)
+        result = run_loop(trainer, model, (), watcher, folder, plan=plan, evaluate=evaluate)
     tokens = int(trainer.state.num_input_tokens_seen)
     facts = {**result.facts, "final_reward": rewards.last, "replies": rollout.replies}
     read = min(result.steps * plan.batch_size, len(prompts))
@@ -271,7 +273,12 @@ def _keep_reference(trainer: _GrpoLoop, reference: PreTrainedModel | None, grpo:
 
 
 def _config(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], plan: Plan, grpo: GrpoPlan, folder: Path
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    plan: Plan,
+    grpo: GrpoPlan,
+    folder: Path,
+    types: Arithmetic,
 ) -> GRPOConfig:
     replies = plan.batch_size * grpo.group_size
     size = _replies_at_once(replies, max(map(len, prompts)) + grpo.max_new_tokens, token_budget(model, plan))
@@ -281,7 +288,7 @@ def _config(
     }
     return GRPOConfig(
         **options,
-        bf16=plan.bfloat16,
+        **mixed_precision(plan, types),
         gradient_checkpointing=plan.activation_checkpointing == "on",
         num_generations=grpo.group_size,
         max_completion_length=grpo.max_new_tokens,

@@ -39,6 +39,7 @@ from graft.train import checkpoints, processes
 from graft.train.memory import peak_bytes
 from graft.train.optim import BETAS, MOMENTUM, build_optimizer
 from graft.train.plan import Evaluate, FitResult, Plan, StepReport
+from graft.train.precision import Weights
 from graft.train.sharding import readable, spread_state, whole_state
 from graft.train.stopping import Tracker
 from graft.types import TokenRow
@@ -488,8 +489,8 @@ def optimizer_options(plan: Plan) -> dict[str, Any]:
     }
 
 
-def own_optimizer(model: torch.nn.Module, plan: Plan) -> torch.optim.Optimizer | None:
-    """Graft's own optimizers; ``None`` leaves the name to transformers."""
+def own_optimizer(model: torch.nn.Module, plan: Plan, weights: Weights = Weights.PLAIN) -> torch.optim.Optimizer | None:
+    """Graft's own optimizers, for weights that are kept so; ``None`` leaves the name to transformers."""
     if plan.optimizer not in GRAFT_OPTIMIZERS:
         return None
     args = read_args("optimizer", plan.optimizer, plan.optimizer_args, OPTIMIZERS[plan.optimizer])
@@ -500,4 +501,5 @@ def own_optimizer(model: torch.nn.Module, plan: Plan) -> torch.optim.Optimizer |
         weight_decay=plan.weight_decay,
         betas=(args.get("beta1", BETAS[0]), args.get("beta2", BETAS[1])),
         momentum=args.get("momentum", MOMENTUM),
+        rounded=weights is Weights.ROUNDED,
     )

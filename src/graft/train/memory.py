@@ -67,6 +67,7 @@ class Forecast:
     Attributes:
         weights: frozen and trained parameters and buffers of the model, adapters left out; they are there already.
         adapters: trained parameters beside a frozen model; they are there already.
+        masters: what trained weights of 16 bits still grow by when they are raised to float32.
         gradients: of the trained parameters.
         optimizer: the optimizer's state.
         usage: what a pass needs, as measured.
@@ -74,18 +75,28 @@ class Forecast:
 
     weights: int
     adapters: int
+    masters: int
     gradients: int
     optimizer: int
     usage: Usage
 
+    @property
+    def to_come(self) -> int:
+        """What is allocated after the model, passes left out."""
+        return self.masters + self.gradients + self.optimizer
+
     def tokens(self, free: int) -> int:
         """Most tokens of one pass that `USED_SHARE` of the free bytes hold beside what is still to be allocated."""
-        left = USED_SHARE * free - self.gradients - self.optimizer - self.usage.constant
+        left = USED_SHARE * free - self.to_come - self.usage.constant
         return max(0, int(left / max(self.usage.per_token, 1.0)))
 
     def __str__(self) -> str:
-        parts = {"weights": self.weights, "adapters": self.adapters, "gradients": self.gradients}
-        parts |= {"optimizer": self.optimizer, "activations per 1,000 tokens": round(1000 * self.usage.per_token)}
+        parts = {"weights": self.weights, "adapters": self.adapters, "masters": self.masters}
+        parts |= {
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "activations per 1,000 tokens": round(1000 * self.usage.per_token),
+        }
         return ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items())
 
 
@@ -94,15 +105,22 @@ def token_budget(model: PreTrainedModel, plan: Plan) -> int:
     return plan.token_budget or TOKEN_BUDGETS.get(model.device.type, TOKEN_BUDGETS["cuda"])
 
 
-def forecast(model: PreTrainedModel, optimizer: str, usage: Usage) -> Forecast:
-    """What training this model with this optimizer needs."""
+def forecast(model: PreTrainedModel, optimizer: str, usage: Usage, *, raises: bool = True) -> Forecast:
+    """What training this model with this optimizer needs.
+
+    Args:
+        model: the model; weights of 16 bits may have been raised already.
+        optimizer: its name.
+        usage: what a pass needs.
+        raises: trained weights of 16 bits are raised to float32; without, gradients and state have their type.
+    """
     parameters = list(model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    share = state_share(optimizer)
     sizes = sum(map(_held_bytes, parameters)) + sum(buffer.nbytes for buffer in model.buffers())
-    grown = sum(map(_held_bytes, trained))
-    adapters = grown if len(trained) < len(parameters) else 0
-    return Forecast(sizes - adapters, adapters, grown, round(share * grown), usage)
+    held = sum(map(_held_bytes, trained))
+    grown = sum(_held_bytes(p) * (max(4, p.itemsize) // p.itemsize if raises else 1) for p in trained)
+    adapters = held if len(trained) < len(parameters) else 0
+    return Forecast(sizes - adapters, adapters, grown - held, grown, round(state_share(optimizer) * grown), usage)
 
 
 def _held_bytes(parameter: torch.nn.Parameter) -> int:
@@ -331,6 +349,7 @@ class Memory:
         step_rows: int,
         optimizer: str,
         fixed: bool,
+        raises: bool = True,
     ) -> None:
         """Measure a pass and set the budget by it.
 
@@ -340,6 +359,7 @@ class Memory:
             step_rows: rows of an optimizer step.
             optimizer: its name, which tells how much it keeps.
             fixed: the budget was given: only find out whether activations must be computed again.
+            raises: as in `forecast`.
 
         Raises:
             TrainError: not even the measured pass fits.
@@ -348,7 +368,7 @@ class Memory:
         most = max(sum(map(len, rows[at : at + step_rows])) for at in range(0, len(rows), step_rows))
         while True:
             self.usage = self.run(lambda _: probe(self.model, attempt, longest), [longest])
-            need = forecast(self.model, optimizer, self.usage)
+            need = forecast(self.model, optimizer, self.usage, raises=raises)
             fits = self.least(need.tokens(free_bytes(self.model.device)))
             if fits >= len(longest) or not self.may_checkpoint:
                 break

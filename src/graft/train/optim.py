@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
+from transformers.pytorch_utils import Conv1D
 
 from graft.config.optimization import GRAFT_OPTIMIZERS
 from graft.errors import ConfigError, choices
+from graft.train.rounding import RoundedAdamW
 
 BETAS: Final = (0.9, 0.95)
 MOMENTUM: Final = 0.95
-
-_NOT_MUON: Final = ("embed_tokens", "lm_head", "lora_", "style_delta")
-"""Matrices that are tables or low-rank factors: orthogonal updates suit neither."""
 
 
 def build_optimizer(
@@ -26,12 +26,15 @@ def build_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = BETAS,
     momentum: float = MOMENTUM,
+    rounded: bool = False,
 ) -> Optimizer:
     """Build the optimizer of a model's trainable parameters.
 
     ``adamw`` updates everything by AdamW. ``muon`` updates the matrices of the hidden linear layers by Muon and the
-    rest by AdamW: embeddings, head, norms, biases, LoRA factors. Muon's step is scaled to AdamW's root mean square, so
-    both share one learning rate. Decay never touches vectors (norms, biases).
+    rest by AdamW: embeddings, head, norms, biases, convolutions, experts that are one tensor, LoRA factors. Muon's step
+    is scaled to AdamW's root mean square, so both share one learning rate. Decay never touches vectors (norms, biases).
+    On CUDA AdamW is PyTorch's fused kernel, which needs no memory beside its state; elsewhere its plain loop, whose
+    digits earlier trainings have.
 
     Args:
         model: its parameters with ``requires_grad`` are trained.
@@ -40,6 +43,7 @@ def build_optimizer(
         weight_decay: decoupled decay of matrices and tables.
         betas: AdamW's decay rates of the two moments, each in [0, 1).
         momentum: Muon's momentum (Nesterov), in [0, 1).
+        rounded: bfloat16 weights and moments are rounded stochastically; ``adamw`` only.
 
     Returns:
         One optimizer; its `state_dict` holds both parts.
@@ -53,20 +57,23 @@ def build_optimizer(
     if name not in GRAFT_OPTIMIZERS:
         raise ConfigError(f"unknown optimizer '{name}'. {choices(name, GRAFT_OPTIMIZERS)}")
     trained = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
-    matrices = [weight for key, weight in trained if name == "muon" and _is_hidden_matrix(key, weight)]
-    taken = {id(weight) for weight in matrices}
-    rest = [parameter for _, parameter in trained if id(parameter) not in taken]
+    hidden = _hidden_matrices(model) if name == "muon" else set()
+    matrices = [weight for _, weight in trained if id(weight) in hidden]
+    rest = [parameter for _, parameter in trained if id(parameter) not in hidden]
     groups = [
         {"params": [parameter for parameter in rest if parameter.ndim >= 2], "weight_decay": weight_decay},
         {"params": [parameter for parameter in rest if parameter.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    if rounded:
+        return RoundedAdamW(groups, lr=learning_rate, betas=betas)
+    fused = True if rest and all(parameter.is_cuda for parameter in rest) else None
     if not matrices:
-        return AdamW(groups, lr=learning_rate, betas=betas)
+        return AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
     muon = Muon(
         matrices, lr=learning_rate, weight_decay=weight_decay, momentum=momentum, adjust_lr_fn="match_rms_adamw"
     )
-    return MuonAdamW(muon, AdamW(groups, lr=learning_rate, betas=betas)) if groups else muon
+    return MuonAdamW(muon, AdamW(groups, lr=learning_rate, betas=betas, fused=fused)) if groups else muon
 
 
 class MuonAdamW(Optimizer):
@@ -111,5 +118,24 @@ class MuonAdamW(Optimizer):
         self._share()
 
 
-def _is_hidden_matrix(key: str, weight: nn.Parameter) -> bool:
-    return weight.ndim == 2 and not any(part in key for part in _NOT_MUON)
+def _hidden_matrices(model: nn.Module) -> set[int]:
+    """Ids of the matrices that map hidden states to hidden states, by what holds them.
+
+    They are the weights of linear layers that are no head, share none with an embedding, and are no factors of LoRA,
+    which are products of two: orthogonal updates suit none of those.
+    """
+    own: Any = model
+    head = own.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    modules = list(model.modules())
+    inside = {id(part) for module in modules if isinstance(module, BaseTunerLayer) for part in _factors(module)}
+    tables = {id(m.weight) for m in modules if isinstance(m, nn.Embedding) or m is head}
+    linear = [m for m in modules if isinstance(m, nn.Linear | Conv1D) and id(m) not in inside]
+    return {id(module.weight) for module in linear} - tables
+
+
+def _factors(layer: Any) -> Iterator[nn.Module]:
+    """What PEFT put beside the layer that it adapts."""
+    for name in layer.adapter_layer_names:
+        part = getattr(layer, name, None)
+        if isinstance(part, nn.Module):
+            yield from part.modules()

@@ -12,7 +12,7 @@ import math
 import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from graft.train import processes
 from graft.train.compile import decoder_layers
 from graft.train.layout import Layout
 from graft.train.loss import head_loss
+from graft.train.precision import Arithmetic, choose_arithmetic
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Figures:
 
 
 def check_engine(
-    model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout
+    model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout, types: Arithmetic | None = None
 ) -> tuple[Layout, dict[str, str]]:
     """The fastest layout that gives the loss and the gradient of the model's own forward pass.
 
@@ -75,6 +76,7 @@ def check_engine(
         rows: the rows of the training.
         plan: its settings.
         layout: how rows would be laid out.
+        types: the types that the training computes in; ``None`` for those of the model as it is.
 
     Returns:
         The layout, and for the records what was compared.
@@ -82,17 +84,18 @@ def check_engine(
     Raises:
         TrainError: no layout does.
     """
-    chosen, allowed = _some_rows(rows, plan.seed), _allowed(model, plan)
+    types = types or choose_arithmetic(model, plan)
+    chosen, allowed = _some_rows(rows, plan.seed), _allowed(types)
     right: Figures | None = None
     told = NEVER
     with evaluating(model):
-        for way in _ways(model, layout, lambda way: _where(model, chosen, plan, way)):
+        for way in _ways(model, layout, lambda way: _where(types, chosen, plan, way)):
             fits = True
             try:
-                right = right or _plainly(model, chosen, plan, layout.pad_id)
+                right = right or _plainly(types, chosen, plan, layout.pad_id)
                 if not math.isfinite(right.loss):  # the first step says so
                     return layout, {"checked": f"not checked: the model's own loss is {right.loss}"}
-                told = _compare(model, chosen, plan, way, right)
+                told = _compare(types, chosen, plan, way, right)
             except torch.OutOfMemoryError as error:
                 LOG.warning("the engine is not checked against the model's own forward pass: %s", error)
                 fits = False
@@ -120,15 +123,13 @@ def _ways(model: PreTrainedModel, layout: Layout, where: Callable[[Layout], str]
     yield layout
 
 
-def _where(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout) -> str:
+def _where(types: Arithmetic, rows: Sequence[TokenRow], plan: Plan, layout: Layout) -> str:
     """Which layer of a row that is laid out alone differs first; as the end of a sentence."""
-    row = rows[:1]
+    model, row = types.model, rows[:1]
     try:
         with torch.no_grad():
-            plain = _by_layer(model, lambda: whole_logits(model, rows_batch(model, row, layout.pad_id)), plan)
-            laid = _by_layer(
-                model, lambda: list(_engine_losses(model, _laid_out(model, row, layout), plan, layout)), plan
-            )
+            plain = _by_layer(types, lambda: whole_logits(model, rows_batch(model, row, layout.pad_id)))
+            laid = _by_layer(types, lambda: list(_engine_losses(types, _laid_out(model, row, layout), plan, layout)))
     except FAILURES:
         return ""
     for number, (right, found) in enumerate(zip(plain, laid, strict=False)):
@@ -137,16 +138,16 @@ def _where(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout:
     return "; no layer differs where a row is alone"
 
 
-def _by_layer(model: PreTrainedModel, read: Callable[[], Any], plan: Plan) -> list[torch.Tensor]:
+def _by_layer(types: Arithmetic, read: Callable[[], Any]) -> list[torch.Tensor]:
     """What each layer gives."""
     found: list[torch.Tensor] = []
 
     def keep(_: Any, __: Any, output: Any) -> None:
         found.append(output[0] if isinstance(output, tuple) else output)
 
-    handles = [layer.register_forward_hook(keep) for layer in decoder_layers(model)]
+    handles = [layer.register_forward_hook(keep) for layer in decoder_layers(types.model)]
     try:
-        with _types(model, plan):
+        with types.autocast():
             read()
     finally:
         for handle in handles:
@@ -174,19 +175,20 @@ def _end(row: TokenRow) -> TokenRow:
     return TokenRow(row.prompt + row.completion[:-TRAINED], row.completion[-TRAINED:])
 
 
-def _allowed(model: PreTrainedModel, plan: Plan) -> tuple[float, float]:
-    if plan.bfloat16 or getattr(model, "is_quantized", False):
+def _allowed(types: Arithmetic) -> tuple[float, float]:
+    if types.half or getattr(types.model, "is_quantized", False):
         return COARSE
-    return ALLOWED.get(model.dtype, COARSE)
+    return ALLOWED.get(types.model.dtype, COARSE)
 
 
-def _plainly(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, pad_id: int) -> Figures:
+def _plainly(types: Arithmetic, rows: Sequence[TokenRow], plan: Plan, pad_id: int) -> Figures:
     """By the model's own forward pass, row by row."""
+    model = types.model
 
     def losses() -> Iterator[torch.Tensor]:
         for row in rows:
             batch = rows_batch(model, [row], pad_id)
-            with _types(model, plan):
+            with types.autocast():
                 logits_NV = whole_logits(model, batch)
                 yield head_loss(Head(torch.nn.Identity()), logits_NV, batch.targets_N, allowed=plan.allowed_ids)[0]
 
@@ -194,11 +196,12 @@ def _plainly(model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, pad_i
 
 
 def _compare(
-    model: PreTrainedModel, rows: Sequence[TokenRow], plan: Plan, layout: Layout, right: Figures
+    types: Arithmetic, rows: Sequence[TokenRow], plan: Plan, layout: Layout, right: Figures
 ) -> tuple[float, float]:
     """Relative errors of the engine's figures; infinite where it fails."""
+    batches = _laid_out(types.model, rows, layout)
     try:
-        found = _figures(model, _engine_losses(model, _laid_out(model, rows, layout), plan, layout))
+        found = _figures(types.model, _engine_losses(types, batches, plan, layout))
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:
@@ -208,22 +211,15 @@ def _compare(
 
 
 def _engine_losses(
-    model: PreTrainedModel, batches: Sequence[MicroBatch], plan: Plan, layout: Layout
+    types: Arithmetic, batches: Sequence[MicroBatch], plan: Plan, layout: Layout
 ) -> Iterator[torch.Tensor]:
+    model = types.model
     with packed_attention(model) if layout.kind == "packed" else nullcontext():
         for batch in batches:
             there = batch.to(model.device)
-            with _types(model, plan):
+            with types.autocast():
                 hidden_ND = answer_hidden(model, there)
                 yield head_loss(head_of(model), hidden_ND, there.targets_N, allowed=plan.allowed_ids)[0]
-
-
-@contextmanager
-def _types(model: PreTrainedModel, plan: Plan) -> Iterator[None]:
-    """The types that the training computes in."""
-    cast = plan.bfloat16 and model.dtype != torch.bfloat16
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=cast):
-        yield
 
 
 def _figures(model: PreTrainedModel, losses: Iterator[torch.Tensor]) -> Figures:

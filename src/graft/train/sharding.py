@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from graft.errors import ConfigError
@@ -27,10 +27,15 @@ _FLAGS = ("_is_fsdp_managed_module", "_fsdp_use_orig_params")
 _STATE_KEY = "__composable_api_state_key"
 
 
-def shard(model: PreTrainedModel) -> None:
+def shard(model: PreTrainedModel, computes: torch.dtype | None = None) -> None:
     """Spread a model over all processes of the group, in place: layer by layer, the rest as one.
 
     Gradients are summed over the processes, not averaged.
+
+    Args:
+        model: the model.
+        computes: the type that float32 weights are gathered and computed in, while their gradients are summed in
+            float32; ``None`` for the type of each.
 
     Raises:
         ConfigError: its weights are in a form that cannot be cut.
@@ -38,9 +43,10 @@ def shard(model: PreTrainedModel) -> None:
     if getattr(model, "is_quantized", False) or any(not p.is_floating_point() for p in model.parameters()):
         raise ConfigError("engine.parallel is fsdp, but quantised weights cannot be spread; use engine.parallel: ddp")
     mesh = init_device_mesh(model.device.type, (torch.distributed.get_world_size(),))
+    policy = MixedPrecisionPolicy(param_dtype=computes, reduce_dtype=computes and torch.float32)
     for layer in decoder_layers(model):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
     for part in _parts(model):
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)

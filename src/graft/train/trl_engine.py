@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -19,10 +20,11 @@ from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from graft.errors import TrainError
+from graft.errors import ConfigError, TrainError
 from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_optimizer, run_loop
 from graft.train.memory import token_budget
 from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
+from graft.train.precision import Arithmetic, arithmetic
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ def fit(
     """
     check_rows(rows, plan)
     watcher = Watcher(hooks.on_report, hooks.on_step)
-    config, optimizer = _config(plan, model, folder, rows), own_optimizer(model, plan)
-    with as_it_was(model):
+    with as_it_was(model), arithmetic(model, plan) as types:
+        config, optimizer = _config(plan, model, folder, rows, types), own_optimizer(model, plan, types.weights)
         try:
             trainer = _TrlLoop(
                 model=model,
@@ -65,7 +67,8 @@ def fit(
             raise TrainError(f"TRL refuses this training: {error}; use engine.name: native") from error
         trainer.processing_class = None  # demanded, but there is no text: it would only overwrite the end-of-turn ids
         trainer.model_accepts_loss_kwargs = True  # the mean is over the step's tokens for every architecture
-        return run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=hooks.evaluate)
+        evaluate = types.as_scored(hooks.evaluate)
+        return run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
 
 
 def as_dataset(rows: Sequence[TokenRow]) -> Dataset:
@@ -100,7 +103,7 @@ def _labels(row: TokenRow) -> list[int]:
     return [-100, *labels[1:]]  # nothing precedes the first token, so nothing predicts it
 
 
-def _config(plan: Plan, model: PreTrainedModel, folder: Path, rows: Sequence[TokenRow]) -> SFTConfig:
+def _config(plan: Plan, model: PreTrainedModel, folder: Path, rows: Sequence[TokenRow], types: Arithmetic) -> SFTConfig:
     size = rows_at_once(rows, plan, token_budget(model, plan))
     options = loop_options(plan, model, folder) | {
         "per_device_train_batch_size": size,
@@ -108,13 +111,28 @@ def _config(plan: Plan, model: PreTrainedModel, folder: Path, rows: Sequence[Tok
     }
     return SFTConfig(
         **options,
-        bf16=plan.bfloat16,
+        **mixed_precision(plan, types),
         gradient_checkpointing=False,
         max_length=None,
         packing=False,
         router_aux_loss_coef=0.0,  # the loss is that of the tokens alone
         dataset_kwargs={"skip_prepare_dataset": True},
     )
+
+
+def mixed_precision(plan: Plan, types: Arithmetic) -> dict[str, bool]:
+    """The types as settings of transformers' trainer, which scales the loss itself.
+
+    Raises:
+        ConfigError: it has to be scaled on a CPU, which that trainer refuses.
+    """
+    if types.scales and types.model.device.type == "cpu":
+        raise ConfigError(
+            "the model computes in float16, which TRL trains on GPUs only; set model.dtype: float32, or use "
+            "engine.name: native"
+        )
+    raised = bool(types.came_in) and types.half is torch.bfloat16
+    return {"bf16": plan.bfloat16 or raised, "fp16": types.scales}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -54,14 +55,18 @@ def memory_forecast(recipe: Recipe, facts: ModelFacts) -> str:
 
     device = pick_device(recipe.model.device)
     budget = recipe.engine.token_budget
-    need = forecast_memory(
+    dtype, trainable = pick_dtype(recipe.model.dtype, device, facts.parameters), trainable_parameters(recipe, facts)
+    forecast = partial(
+        forecast_memory,
         facts,
-        dtype_bytes=pick_dtype(recipe.model.dtype, device, facts.parameters).itemsize,
+        dtype_bytes=dtype.itemsize,
         quantize=recipe.model.quantize,
-        trainable=trainable_parameters(recipe, facts),
+        trainable=trainable,
         tokens=recipe.data.max_length if budget == "auto" else budget,  # auto takes less than it likes, if it must
     )
-    free = _free_memory(device.type)
+    need, free = forecast(), _free_memory(device.type)
+    if need.total > free and trainable == facts.parameters and recipe.train.optimizer == "adamw":
+        need = forecast(rounded=str(dtype) == "torch.bfloat16")
     parts = f"weights {format_bytes(need.weights)}, training {format_bytes(need.training)}, "
     parts += f"activations {format_bytes(need.activations)}"
     told = f"about {format_bytes(need.total)} needed ({parts}), {format_bytes(free)} free on {device.type}"
