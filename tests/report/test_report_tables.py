@@ -9,9 +9,11 @@ import pytest
 from run_builder import RunBuilder
 
 from graft.report.figures import draw_charts
+from graft.report.html import write_report
 from graft.report.load import load
 from graft.report.measures import scoring_table, seeds_table, split_table, strata_tables
 from graft.report.numbers import percent, points, points_with_interval
+from graft.report.sampling import code_notes
 from graft.report.tables import Cell, Table, arms_table, find_contrast, main_table, result_table
 
 
@@ -65,6 +67,25 @@ def test_every_dash_has_a_footnote_with_its_reason(build: RunBuilder, change_jso
         assert all(cell.note and table.mark(cell) for cell in dashes), table.name
     assert by_name(main_table(files))["count"]["Trained"].note == "the arm 'trained' was not scored"
     assert by_name(scoring_table(files))["count"]["Strict"].text == "–"
+
+
+def test_passes_that_a_program_could_have_made_itself_are_told(
+    build: RunBuilder, change_json: Callable[..., None]
+) -> None:
+    folder = build(words=40)
+    assert code_notes(load(folder)) == ()
+
+    def of_programs(value: Any) -> None:
+        for row in value["rows"]:
+            if row["task"] == "count":
+                share = 0.25 if row["arm"].startswith("trained") else 0.0
+                row["details"] = {"passed": 0.5, "could_have_cheated": share, "weak_sandbox": 1.0}
+
+    change_json(folder / "results.json", of_programs)
+    cheated, weak = code_notes(load(folder))
+    assert cheated.startswith("count: share of the items that passed where the program could have made the verdict")
+    assert "Trained 25.0%" in cheated and "Base 0.0%" in cheated
+    assert "weak sandbox" in weak and cheated in write_report(folder).read_text()
 
 
 def test_the_two_parts_of_the_lenient_change_add_up(example: Path) -> None:

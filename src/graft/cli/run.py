@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     "--resume", metavar="RUN|CHECKPOINT|latest", shell_complete=complete_runs, help="Continue a run that stopped."
 )
 @recipe_flag("--allow-code-execution")
+@recipe_flag("--weak-sandbox")
 @process_flags
 @click.pass_obj
 def run_command(

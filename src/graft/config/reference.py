@@ -61,6 +61,12 @@ _FLAGS = (
     (("--name",), "name"),
 )
 
+_SWITCHES = (
+    ("--allow-code-execution", "eval.allow_code_execution"),
+    ("--weak-sandbox", "eval.weak_sandbox"),
+)
+"""Flags without a value that set what is off by default."""
+
 
 @cache
 def flags() -> tuple[Flag, ...]:
@@ -69,9 +75,11 @@ def flags() -> tuple[Flag, ...]:
     found = [Flag(names, key, _metavar(known[key]), _help(known[key]), known[key].choices) for names, key in _FLAGS]
     full = Flag(("--full",), "adapter.kind", "", "Train every weight instead of low-rank adapters.", fixed="none")
     place = next(index for index, flag in enumerate(found) if flag.key == "train.max_steps")
-    execution = "eval.allow_code_execution"
-    allow = Flag(("--allow-code-execution",), execution, "", known[execution].doc.replace("`", ""), fixed="true")
-    return (*found[:place], full, *found[place:], allow)
+    return (*found[:place], full, *found[place:], *(_switch(flag, key) for flag, key in _SWITCHES))
+
+
+def _switch(name: str, key: str) -> Flag:
+    return Flag((name,), key, "", settings()[key].doc.replace("`", ""), fixed="true")
 
 
 def _metavar(setting: Setting) -> str:

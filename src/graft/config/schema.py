@@ -132,6 +132,12 @@ class EvalSection(Section):
         return {**values, "tasks": names, "roles": roles}
 
     @model_validator(mode="after")
+    def _weak_sandbox_of_code(self) -> EvalSection:
+        if self.weak_sandbox and not self.allow_code_execution:
+            raise ValueError("weak_sandbox is true, but allow_code_execution is false, so no code is run; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _roles_of_scored_tasks(self) -> EvalSection:
         if unknown := [task for task in self.roles if task not in self.tasks]:
             raise ValueError(f"roles names {', '.join(unknown)}, which tasks does not; score it or drop its role")
@@ -155,7 +161,12 @@ class EvalSection(Section):
     of them where there are too few for both."""
 
     allow_code_execution: bool = False
-    """Run code that the model wrote, in a process with limits on time, memory and network. It is never run else."""
+    """Run code that the model wrote, shut in by the kernel and judged from outside where its tests allow. It is never
+    run else, and is refused where the kernel cannot shut it in."""
+
+    weak_sandbox: bool = False
+    """Run that code also where the kernel cannot shut it in, behind what Python can refuse. Every score so made says
+    so."""
 
     thinking_samples: Annotated[int, Field(ge=3)] = 3
     """Replies drawn for every item that is scored with thinking; one alone would be mostly luck."""

@@ -62,7 +62,7 @@ def render(files: RunFiles, charts: Sequence[Chart], labels: Sequence[LabelSecti
         corpora=tables.corpora_table(files) if files.results.corpora.rows else None,
         charts=charts,
         labels=labels,
-        sampling_notes=sampling.sampling_notes(files),
+        sampling_notes=(*sampling.sampling_notes(files), *sampling.code_notes(files)),
         grid=sampling.grid_table(files),
         styles=styles,
         separation=separation.separation_table(styles),

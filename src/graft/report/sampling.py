@@ -7,8 +7,8 @@ from pathlib import Path
 
 from graft.models.sampling import describe
 from graft.report.explain import arm_order, arm_title
-from graft.report.load import EVAL, GridRow, RunFiles, load
-from graft.report.numbers import DASH, number, percent_with_interval
+from graft.report.load import EVAL, GridRow, ResultRow, RunFiles, load
+from graft.report.numbers import DASH, number, percent, percent_with_interval
 from graft.report.tables import Cell, Table, mean, percent_cell
 from graft.runs.directory import RunDirectory
 from graft.stats.intervals import wilson
@@ -26,6 +26,28 @@ def sampling_notes(files: RunFiles) -> tuple[str, ...]:
     notes = tuple(f"Replies: {describe(sampling)}." for sampling in used)
     strict = any(row.exact_from == "strict reply" for row in files.results.rows)
     return (*notes, STRICT_NOTE) if strict else notes
+
+
+def code_notes(files: RunFiles) -> tuple[str, ...]:
+    """What must be known of programs that were judged: what passes may be their own word, what held them."""
+    notes = []
+    rows = [row for row in files.results.rows if "could_have_cheated" in row.details and row.split == EVAL]
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        arms = {arm: mean(row.details["could_have_cheated"] for row in own if row.arm == arm) for arm in _arms(own)}
+        if any(arms.values()):
+            shares = ", ".join(f"{arm_title(arm)} {percent(share)}" for arm, share in arms.items())
+            notes.append(
+                f"{task}: share of the items that passed where the program could have made the verdict itself, because "
+                f"their tests run beside it or its walls were weak: {shares}."
+            )
+        if any("weak_sandbox" in row.details for row in own):
+            notes.append(f"{task}: programs ran in the weak sandbox, which stops accidents and no attack.")
+    return tuple(notes)
+
+
+def _arms(rows: list[ResultRow]) -> list[str]:
+    return sorted({row.arm for row in rows}, key=arm_order)
 
 
 def grid_table(files: RunFiles) -> Table | None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from graft.errors import ConfigError
+from graft.tasks.base import scorer_version
 from graft.tasks.dataset import DatasetTask
-from graft.tasks.execution import Limits, Verdict, run_tests
+from graft.tasks.sandbox.execution import Execution, Limits, Verdict, Walls, best_confinement, run_tests
+from graft.tasks.sandbox.screen import imported, reason_inside
 from graft.types import Example, Score
 
 NOT_ALLOWED = "code is only run with --allow-code-execution"
@@ -17,51 +24,121 @@ NOT_ALLOWED = "code is only run with --allow-code-execution"
 _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """What judges the programs of one row.
+
+    Attributes:
+        source: source of the class ``TestCases``, or of plain assertions.
+        prelude: what the tests stand on, written by their makers: imports and constants.
+        gold: a program that is right.
+        libraries: modules that the row is about.
+    """
+
+    source: str
+    prelude: str
+    gold: str
+    libraries: tuple[str, ...] = ()
+
+
 class CodeTask(DatasetTask):
     """A task whose answers are programs, judged by running their tests; only with permission."""
 
     limits: Limits | None = None
     """What a program may use; ``None`` until `allow_code_execution`, and no code is run."""
 
-    def allow_code_execution(self, limits: Limits | None = None) -> None:
+    def allow_code_execution(self, limits: Limits | None = None, *, weak_sandbox: bool = False) -> None:
         """Let the code of replies be run.
 
         Args:
             limits: what a program may use; the default limits when ``None``.
+            weak_sandbox: also where the kernel cannot shut it in.
+
+        Raises:
+            ConfigError: the kernel cannot, and nobody said that weak walls will do.
         """
+        held = best_confinement()
+        if held.walls is Walls.WEAK and not weak_sandbox:
+            raise ConfigError(
+                f"eval.allow_code_execution is true, but this machine cannot shut programs in: {held.why_weak}. Run on "
+                f"Linux with user namespaces, or say --weak-sandbox (eval.weak_sandbox: true) if {held.walls.value} "
+                "will do"
+            )
         self.limits = limits or Limits()
+        self._inside: dict[str, str] = {}
+
+    @property
+    def scorer(self) -> str:
+        """What identifies the scorer: its own code and that of the sandbox."""
+        digest = hashlib.blake2b(scorer_version(type(self)).encode(), digest_size=6)
+        for file in sorted(Path(__file__).with_name("sandbox").glob("*.py")):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
 
     def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
         """None: no program passes the tests of several rows."""
         return {}
 
-    def judge(self, code: str | None, tests: str, libraries: Iterable[str], *, only_code: bool) -> Score:
-        """Score a program by its tests.
+    @abstractmethod
+    def tests(self, example: Example) -> Tests:
+        """The tests of an example's row.
+
+        Raises:
+            DataError: the example is of no row of this task.
+        """
+
+    def reason_inside(self, tests: Tests) -> str:
+        """Why the programs of a row cannot be judged from outside: its tests reach for more than values, or even the
+        right program does not pass them so. Empty when they can.
+        """
+        if self.limits is None:
+            return NOT_ALLOWED
+        if tests.source not in self._inside:
+            reason = reason_inside(tests.source, tests.prelude)
+            if not reason:
+                done = run_tests(tests.gold, tests.source, self.limits, prelude=tests.prelude)
+                passed = done.verdict is Verdict.PASSED
+                reason = "" if passed else f"the right program does not pass its tests from outside ({done.error})"
+            self._inside[tests.source] = reason
+        return self._inside[tests.source]
+
+    def judge(self, code: str | None, tests: Tests, *, only_code: bool) -> Score:
+        """Score a program by its tests, from outside where they can be run so.
 
         Args:
             code: the program of a reply; ``None`` when there is none.
-            tests: source of the class ``TestCases``.
-            libraries: modules that the task is about. Where one of them, or one that the tests import, is not
-                installed, the score is undefined.
+            tests: those of its row. Where a module that they or the row are about is not installed, the score is
+                undefined.
             only_code: the reply was code and nothing else, which a strict pass asks for.
 
         Returns:
-            Details: ``passed`` (1 or 0, NaN when undefined), ``timeout`` and ``seconds``.
+            Details: ``passed`` (1 or 0, NaN when undefined), ``timeout``, ``seconds``, ``could_have_cheated`` (passed
+            where the program could have made the verdict itself) and, behind weak walls, ``weak_sandbox``.
         """
         if self.limits is None:
             return _undefined(code, NOT_ALLOWED)
         if code is None:
-            return Score(False, False, False, None, {"passed": 0.0})
-        done = run_tests(code, tests, self.limits)
-        if done.missing in {*libraries, *_imported(tests)}:
+            return Score(False, False, False, None, {"passed": 0.0, "could_have_cheated": 0.0})
+        done = self._run(code, tests, self.limits)
+        if done.missing in {*tests.libraries, *imported(tests.source)}:
             return _undefined(code, f"its tests need the module {done.missing}, which is not installed")
         passed = done.verdict is Verdict.PASSED
         details: Mapping[str, float] = {
             "passed": float(passed),
             "timeout": float(done.verdict is Verdict.TIMEOUT),
             "seconds": done.seconds,
+            "could_have_cheated": float(passed and done.could_cheat),
+            **({"weak_sandbox": 1.0} if done.confinement.walls is Walls.WEAK else {}),
         }
         return Score(passed and only_code, passed, True, done.verdict.value, details)
+
+    def _run(self, code: str, tests: Tests, limits: Limits) -> Execution:
+        """Run it outside; what does not pass there although the row allows it is wrong."""
+        if not reason_inside(tests.source, tests.prelude):
+            done = run_tests(code, tests.source, limits, prelude=tests.prelude)
+            if done.verdict is Verdict.PASSED or done.missing or not self.reason_inside(tests):
+                return done
+        return run_tests(code, tests.source, limits, inside=True)
 
 
 def _undefined(code: str | None, reason: str) -> Score:
@@ -87,17 +164,6 @@ def extract_code(reply: str, name: str) -> tuple[str | None, bool]:
         block for block in blocks if re.search(rf"^\s*(?:async )?(?:def|class) {re.escape(name)}\b", block, re.M)
     ]
     return defining[-1] if defining else max(blocks, key=len), not _FENCE.sub("", reply).strip()
-
-
-def _imported(source: str) -> set[str]:
-    """The top-level modules that a source imports anywhere."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-    return found
 
 
 def _is_python(text: str) -> bool:

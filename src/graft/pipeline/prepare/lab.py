@@ -20,7 +20,9 @@ from graft.models.style import add_style_tokens
 from graft.pipeline.branches import branches, trained_tasks
 from graft.pipeline.places import CALIBRATION
 from graft.pipeline.prepare.corpora import Corpus, prepare_corpus
+from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.outcomes import Measure, outcome_of
+from graft.pipeline.prepare.rewards import check_reward
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import TaskBook, uses_words
 from graft.tasks.base import Split, Task
@@ -144,6 +146,7 @@ def prepare(recipe: Recipe, *, date: str | None = None, on_task: Callable[[str],
 
     Raises:
         DataError: words or rows are missing.
+        ConfigError: a reward could be forged.
         ModelError: the tokenizer cannot be loaded, or its chat template fails.
         ThinkingPolicyError: the model cannot think as the recipe says, or cannot but think.
     """
@@ -173,6 +176,9 @@ def prepare(recipe: Recipe, *, date: str | None = None, on_task: Callable[[str],
         if spare and itemised is not None:
             calibration.append(prepare_items(itemised, task, CALIBRATION, spare, max_length=length, policy=policy))
     audit = None if words is None else _audit(recipe, tokenizer, words)
+    if MODES[recipe.mode].rewards:
+        for name in trained_tasks(recipe):
+            check_reward(book.load(name))
     return Lab(recipe, tokenizer, book, tuple(items), tuple(calibration), tuple(corpora), audit, policy, limits)
 
 

@@ -71,16 +71,18 @@ class Mode:
         answers: it trains on answers to prompts.
         texts_only: it trains on plain text alone, so there are no prompts, and no arms to compare answers with.
         many_processes: several processes can share a training.
+        rewards: the scorers of the trained tasks are the reward, so nothing may forge what they say.
     """
 
     check: Callable[[Recipe], None]
     answers: bool = False
     texts_only: bool = False
     many_processes: bool = True
+    rewards: bool = False
 
 
 MODES: Mapping[str, Mode] = {
     "sft": Mode(lambda recipe: None, answers=True),
     "pretrain": Mode(check_pretrain, texts_only=True),
-    "grpo": Mode(check_grpo, many_processes=False),
+    "grpo": Mode(check_grpo, many_processes=False, rewards=True),
 }

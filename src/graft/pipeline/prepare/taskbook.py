@@ -47,12 +47,14 @@ class TaskBook:
         """The task of that name.
 
         Raises:
-            ConfigError: there is no such task.
+            ConfigError: there is no such task, or this machine cannot shut its programs in.
             DataError: its rows cannot be read.
             MissingExtra: reading them needs a package that is not installed.
         """
         if name not in self.built:
-            self.built[name] = self._build(name)
+            self.built[name] = task = self._build(name)
+            if isinstance(task, CodeTask) and self.recipe.eval.allow_code_execution:
+                task.allow_code_execution(weak_sandbox=self.recipe.eval.weak_sandbox)
         return self.built[name]
 
     def card(self, name: str) -> TaskCard:
@@ -117,10 +119,7 @@ class TaskBook:
         if name == StyleTask.card.name:
             return build_style_task(self.recipe)
         rows = _hub_rows(name) if tasks.is_dataset(name) else None
-        task = tasks.load(name, self.words, self.recipe.data.corpus, rows)
-        if isinstance(task, CodeTask) and self.recipe.eval.allow_code_execution:
-            task.allow_code_execution()
-        return task
+        return tasks.load(name, self.words, self.recipe.data.corpus, rows)
 
 
 def own_task(recipe: Recipe, name: str) -> TaskSection | None:

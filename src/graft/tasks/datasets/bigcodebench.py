@@ -19,8 +19,9 @@ from functools import cached_property
 
 from graft.errors import DataError
 from graft.tasks.base import TaskCard
-from graft.tasks.code import CodeTask, extract_code
+from graft.tasks.code import CodeTask, Tests, extract_code
 from graft.tasks.dataset import HubSource, Row
+from graft.tasks.sandbox.screen import standing_on
 from graft.types import Example, Score
 
 
@@ -46,10 +47,8 @@ class BigCodeBenchTask(CodeTask):
     def example(self, row: Row, index: int) -> Example:
         """The instruction, and the whole function in a code block as gold."""
         asked = row["instruct_prompt"] if "instruct_prompt" in row else row["instruction"]
-        start = row["code_prompt"] if "code_prompt" in row else row["prompt_wo_doc"]
-        code = f"{str(start).rstrip()}\n{str(row['canonical_solution']).rstrip()}"
         name = str(row["task_id"])
-        return Example(name, self.card.name, str(asked).strip(), f"```python\n{code}\n```", cluster=name)
+        return Example(name, self.card.name, str(asked).strip(), f"```python\n{_program(row)}\n```", cluster=name)
 
     def score(self, example: Example, reply: str) -> Score:
         """Run the reply's code with the tests of its row.
@@ -57,15 +56,38 @@ class BigCodeBenchTask(CodeTask):
         Raises:
             DataError: the example is of no row of this task.
         """
+        code, alone = extract_code(reply, str(self._row(example)["entry_point"]))
+        return self.judge(code, self.tests(example), only_code=alone)
+
+    def tests(self, example: Example) -> Tests:
+        """The tests of an example's row.
+
+        Raises:
+            DataError: the example is of no row of this task.
+        """
+        row = self._row(example)
+        source = str(row["test"])
+        return Tests(source, standing_on(source, _head(row)), _program(row), tuple(_libraries(row["libs"])))
+
+    def _row(self, example: Example) -> Row:
         if example.id not in self._by_id:
             raise DataError(f"task {self.card.name}: there is no row {example.id}; score it with the rows it came from")
-        row = self._by_id[example.id]
-        code, alone = extract_code(reply, str(row["entry_point"]))
-        return self.judge(code, str(row["test"]), _libraries(row["libs"]), only_code=alone)
+        return self._by_id[example.id]
 
     @cached_property
     def _by_id(self) -> dict[str, Row]:
-        return {str(row["task_id"]): row for part in ("train", "eval") for row in self.rows(part)}
+        return {
+            self.example(row, place).id: row for part in ("train", "eval") for place, row in enumerate(self.rows(part))
+        }
+
+
+def _head(row: Row) -> str:
+    """The beginning of the program that is asked for: imports, constants, the head of the function."""
+    return str(row["code_prompt"] if "code_prompt" in row else row["prompt_wo_doc"]).rstrip()
+
+
+def _program(row: Row) -> str:
+    return f"{_head(row)}\n{str(row['canonical_solution']).rstrip()}"
 
 
 def _libraries(value: object) -> list[str]:

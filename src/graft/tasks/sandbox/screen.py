@@ -1,0 +1,75 @@
+"""What tests reach for: whether they can be run apart from the program that they judge, and what they stand on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+_BY_VALUE = frozenset(
+    """abc base64 binascii bisect calendar cmath collections copy dataclasses datetime decimal doctest enum fractions
+    functools hashlib heapq io itertools json math numbers numpy operator random re statistics string sys textwrap
+    time types typing unicodedata unittest""".split()  # noqa: SIM905
+)
+"""Modules that tests use on values. What they would do to files, processes or figures, or to the program itself, they
+have to do beside the program."""
+
+_BESIDE = ("mock", "patch", "open", "exec", "eval", "globals", "inspect")
+"""Names by which tests look into a program or at its files."""
+
+
+def reason_inside(tests: str, prelude: str = "") -> str:
+    """Why tests must run in one process with the program; empty when they need not.
+
+    Args:
+        tests: their source.
+        prelude: source that they stand on; what they use of it counts.
+    """
+    tree = ast.parse(f"{prelude}\n{tests}")
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used = {module.partition(".")[0] for module, _, bound in _imports(tree) if bound in names or bound == "*"}
+    names |= {part for module, name, _ in _imports(tree) for part in (*module.split("."), name)}
+    foreign = [*sorted(used - _BY_VALUE), *(name for name in _BESIDE if name in names)]
+    return f"its tests use {foreign[0]}" if foreign else ""
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """The modules that a source imports, from each a name or nothing, and what is bound to it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "", alias.asname or alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name, alias.asname or alias.name) for alias in node.names)
+
+
+def imported(source: str) -> set[str]:
+    """The top-level modules that a source imports anywhere."""
+    return {module.partition(".")[0] for module, _, _ in _imports(ast.parse(source)) if module}
+
+
+def standing_on(tests: str, given: str) -> str:
+    """What tests use of the source that their makers gave with the task: imports and constants.
+
+    Args:
+        tests: source of the tests.
+        given: source that begins the program: imports, constants, the head of the function that is asked for.
+
+    Returns:
+        Source of its own; without what the tests never name.
+    """
+    try:
+        tree = ast.parse(f"{given.rstrip()}\n    pass")
+    except SyntaxError:
+        return ""
+    used = {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
+    kept = [node for node in tree.body if used & set(_bound(node))]
+    return "\n".join(ast.unparse(node) for node in kept)
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that an import or an assignment of a plain value binds."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return []

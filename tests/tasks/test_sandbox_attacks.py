@@ -1,0 +1,71 @@
+"""A pass cannot be forged: every attack against tests that are judged from outside, and what is left inside."""
+
+from __future__ import annotations
+
+import pytest
+from sandbox_attacks import ATTACKS
+
+from graft.tasks.sandbox.execution import Execution, Limits, Verdict, Walls, best_confinement, run_tests
+
+if best_confinement().walls is not Walls.KERNEL:  # pragma: no cover
+    pytest.skip(f"this machine has no walls: {best_confinement().why_weak}", allow_module_level=True)
+
+TESTS = """
+import unittest
+
+class TestCases(unittest.TestCase):
+    def test_number(self):
+        self.assertEqual(twice(2), 4)
+    def test_text(self):
+        self.assertEqual(twice("ab"), "abab")
+    def test_list(self):
+        given = [1]
+        self.assertEqual(twice(given), [1, 1])
+        self.assertEqual(given, [1])
+        self.assertTrue(len(twice([1, 2])) == 4)
+"""
+ASSERTIONS = """
+assert twice(2) == 4
+assert twice("ab") == "abab"
+assert twice([1]) == [1, 1]
+try:
+    twice(None)
+except TypeError:
+    pass
+else:
+    assert False, "no error"
+"""
+RIGHT = "def twice(x):\n    return 2 * x\n"
+LIMITS = Limits(wall_seconds=30.0, cpu_seconds=5, memory_bytes=2**30, processes=16)
+
+
+def run(code: str, tests: str = TESTS, **how: bool) -> Execution:
+    return run_tests(code, tests, LIMITS, **how)
+
+
+@pytest.mark.parametrize("tests", [TESTS, ASSERTIONS], ids=["unittest", "assert"])
+def test_the_right_program_passes_where_attacks_do_not(tests: str) -> None:
+    done = run(RIGHT, tests)
+    assert (done.verdict, done.tests, done.could_cheat) == (Verdict.PASSED, 3, False), done
+
+
+def test_there_are_at_least_forty_attacks() -> None:
+    assert len(ATTACKS) >= 40 and len(set(ATTACKS.values())) == len(ATTACKS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if place % 10 == 0 else [pytest.mark.slow]) for place, name in enumerate(ATTACKS)],
+)
+def test_no_attack_passes_from_outside(name: str) -> None:
+    for tests in (TESTS, ASSERTIONS):
+        done = run(ATTACKS[name], tests)
+        assert done.verdict is not Verdict.PASSED, done
+        assert not done.could_cheat
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_that_passes_inside_says_that_it_could_have_cheated(name: str) -> None:
+    done = run(ATTACKS[name], inside=True)
+    assert done.verdict is not Verdict.PASSED or done.could_cheat
