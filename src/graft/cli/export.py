@@ -10,7 +10,7 @@ from graft.cli.completion import complete_runs
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json
 from graft.cli.progress import open_progress
-from graft.cli.text import printable
+from graft.cli.text import echo
 
 TARGETS = ("merged", "adapter", "gguf")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -58,5 +58,5 @@ def export_command(
         print_json(record)
         return
     for line in (record["summary"], *record["notes"]):
-        click.echo(printable(line))
-    click.echo(f"wrote   {out}")
+        echo(line)
+    echo(f"wrote   {out}")

@@ -6,7 +6,6 @@ What was read once is read again without a network. `HF_ENDPOINT` names another 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,15 +96,11 @@ def _split_name(source: HubSource, part: str) -> str:
 
 
 def _clients() -> ModuleType:
-    """The client `datasets`, told what Graft was told: whether to stay offline, and to count no downloads."""
+    """The client `datasets`; importing `graft` has told it to count no downloads, and whether to stay offline."""
     try:
         import datasets
-        from huggingface_hub import constants
     except ImportError:
         raise MissingExtra("reading datasets of a hub", "data") from None
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    if os.environ.get("GRAFT_OFFLINE", "") not in ("", "0"):
-        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     module: ModuleType = datasets
     return module
 

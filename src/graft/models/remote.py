@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from graft import is_offline
 from graft.errors import GraftError, MissingExtra, ModelError, RunError
 from graft.runs.cache import cache_folder, cache_lock
 from graft.runs.files import read_json, write_json
@@ -75,11 +76,6 @@ def is_remote(model_id: str) -> bool:
     return "://" in model_id
 
 
-def offline() -> bool:
-    """Whether Graft was told to stay off the network (`GRAFT_OFFLINE=1`)."""
-    return os.environ.get("GRAFT_OFFLINE", "") not in ("", "0")
-
-
 def cached_copy(url: str) -> Path:
     """Where the files of a URL are, or will be."""
     return _place(url) / "files"
@@ -103,7 +99,7 @@ def fetch(url: str, *, allow_pickle: bool = False, on_bytes: Callable[[int], Non
     """
     remember_url(url, "model.id")
     place = _place(url)
-    if offline():
+    if is_offline():
         if not (place / "manifest.json").is_file():
             raise ModelError(f"model.id is {url}, but Graft is offline and has no copy; unset GRAFT_OFFLINE once")
         return place / "files"

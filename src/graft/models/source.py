@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from graft import sprout
+from graft import is_offline, sprout
 from graft.errors import ModelError
 from graft.models import remote
 from graft.runs.cache import cache_folder
@@ -49,7 +49,7 @@ class Source:
 
 def offline() -> bool:
     """Whether nothing may be downloaded from the hub."""
-    return remote.offline() or os.environ.get("HF_HUB_OFFLINE", "") == "1"
+    return is_offline() or os.environ.get("HF_HUB_OFFLINE", "") == "1"
 
 
 def resolve(model_id: str) -> str:
