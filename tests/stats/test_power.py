@@ -8,7 +8,7 @@ import pytest
 
 from graft.errors import DataError
 from graft.stats import Verdict, mcnemar_exact, mcnemar_sample_size, smallest_detectable
-from graft.stats.power import Plan, claimed_from, power
+from graft.stats.power import Plan, claimed_from, detectable_change, power
 from graft.stats.simulation import Cell, simulate
 
 
@@ -91,3 +91,11 @@ def test_a_change_that_nothing_could_show_is_undefined() -> None:
 def test_a_plan_that_cannot_be_simulated_is_refused(plan: Plan) -> None:
     with pytest.raises(DataError, match="but got"):
         claimed_from(plan, np.random.default_rng(0))
+
+
+def test_the_smallest_detectable_change_needs_just_the_items_there_are() -> None:
+    for n, discordance in ((500, 0.2), (100, 0.07), (2000, 0.01)):
+        change = detectable_change(n, discordance)
+        needed = [mcnemar_sample_size(part, max(part, discordance)) for part in (change * 1.001, change * 0.98)]
+        assert needed[0] <= n < needed[1]
+    assert math.isnan(detectable_change(3, 0.2))

@@ -226,3 +226,44 @@ def trained_name(run: RunDirectory) -> str:
     from graft.config.loading import load_recipe
 
     return f"{Path(load_recipe(run.recipe).recipe.model.id).name}-trained-seed0"
+
+
+def test_records_are_compared_item_by_item() -> None:
+    from graft.workbench.export.rescore import compare_records
+
+    def record(index: int, right: bool, reply: str, **more: Any) -> dict[str, Any]:
+        return {"id": f"i{index}", "split": "eval", "word": f"w{index}", "lenient": right, "reply": reply, **more}
+
+    before = [record(index, index < 60, "a") for index in range(100)]
+    after = [record(index, 5 <= index < 62, "a" if index >= 10 else "b") for index in range(100)]
+    extra = [record(100, True, "a", undefined="no answer"), {**record(101, True, "a"), "split": "seen"}]
+    found = compare_records([*before, *extra], [*after, *extra], "lenient")
+    assert (found["n"], found["branch"], found["exported"]) == (100, 0.6, 0.57)
+    assert found["change"]["estimate"] == pytest.approx(-0.03)
+    assert found["change"]["low"] < -0.03 < found["change"]["high"]
+    assert found["same_replies"] == 0.9
+    assert found["smallest_loss"] == pytest.approx(0.0767, abs=1e-4)  # 10√δ = 1.96 + 0.84√(1−δ)
+
+
+@pytest.mark.slow
+def test_exported_files_are_scored_on_the_run_s_items_and_told_in_its_report(
+    small_recipe: Callable[..., Resolved], tmp_path: Path
+) -> None:
+    pytest.importorskip("xllamacpp", reason="needs the extra export")
+    from graft.pipeline.run import evaluate
+
+    settings = {"adapter__kind": "lora", "adapter__r": 4, "model__id": "sprout", "study__arms": ["base", "trained"]}
+    resolved = small_recipe(tmp_path / "runs", **settings)
+    run = trained_run(resolved, spread=0.01)
+    with pytest.raises(ConfigError, match="--score compares with the scores of trained-seed0, which it has not; first"):
+        exported(run, tmp_path / "merged", score=True)
+    evaluate(str(run.path), resolved, progress=SilentProgress())
+    record = exported(run, tmp_path / "gguf", "gguf", quantize=("f32", "q4_k_m"))
+    merged = exported(run, tmp_path / "merged", dtype="float32", score=True)
+    for name, scores in (("f32", record["files"]["f32"]["scores"]), ("merged", merged["scores"])):
+        for task, found in scores["tasks"].items():
+            assert (found["n"], found["same_replies"], found["change"]["estimate"]) == (60, 1.0, 0.0), (name, task)
+    assert record["files"]["q4_k_m"]["scores"]["tokens_per_second"] > 0
+    assert (run.path / "exports" / "trained-seed0-gguf-q4_k_m.spelling.jsonl").is_file()
+    page = run.report.read_text(encoding="utf-8")
+    assert "What leaves the lab" in page and "trained-seed0, gguf q4_k_m" in page and "Size against accuracy" in page

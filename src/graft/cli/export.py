@@ -28,6 +28,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Type of merged weights.  [default: that of the base's files]")
 @click.option("--quantize", metavar="TYPE,...", help="Types of GGUF files: f32, f16, q8_0, q4_k_m …  [default: f16]")
 @click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--score/--no-score", default=None, help="Ask the held-out items anew.  [default: GGUF of a scored arm]")
 @click.option("--force", is_flag=True, help="Replace a folder that is not empty.")
 @click.pass_obj
 def export_command(
@@ -38,6 +39,7 @@ def export_command(
     dtype: str | None,
     quantize: str | None,
     out: Path,
+    score: bool | None,
     force: bool,
 ) -> None:
     """Make a model for other programs of a run, and compare it with the run.
@@ -52,7 +54,15 @@ def export_command(
     wanted = [name.strip() for name in quantize.split(",")] if quantize is not None else []
     with open_progress(quiet=common.quiet) as progress:
         record = export(
-            directory, target, arm=arm, dtype=dtype, quantize=wanted, out=out, force=force, progress=progress
+            directory,
+            target,
+            arm=arm,
+            dtype=dtype,
+            quantize=wanted,
+            out=out,
+            force=force,
+            score=score,
+            progress=progress,
         )
     if common.json:
         print_json(record)

@@ -14,7 +14,6 @@ import httpx2
 from graft.errors import ModelError
 
 ALIAS = "exported"
-SLOTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,13 @@ class LlamaServer:
 
 
 @contextmanager
-def served(model: Path, *, context: int, threads: int = 1) -> Iterator[LlamaServer]:
+def served(model: Path, *, context: int, slots: int = 1, threads: int = 1) -> Iterator[LlamaServer]:
     """Serve a GGUF file for the length of the block.
 
     Args:
         model: the file.
         context: longest prompt and reply in tokens.
+        slots: replies that are written at once.
         threads: of the computation.
 
     Raises:
@@ -78,12 +78,13 @@ def served(model: Path, *, context: int, threads: int = 1) -> Iterator[LlamaServ
     params.model_alias = {ALIAS}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_ctx = context * SLOTS
-    params.n_parallel = SLOTS
+    params.n_ctx = context * slots
+    params.n_parallel = slots
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32  # float16 would flip near ties
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0  # do not spin while others work
     params.verbosity = -1
     params.warmup = False
     params.use_jinja = True

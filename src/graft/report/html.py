@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.report import asides, form, measures, sampling, separation, tables
+from graft.report import asides, exports, form, measures, sampling, separation, tables
 from graft.report.explain import GLOSSARY, arm_meaning, arm_order, arm_title
 from graft.report.figures import Chart, draw_charts
 from graft.report.items import OUTCOMES, browse
@@ -47,7 +47,7 @@ def write_report(run: RunDirectory | Path | str) -> Path:
 def render(files: RunFiles, charts: Sequence[Chart], labels: Sequence[LabelSection] = ()) -> str:
     """The page as text."""
     page = environment().get_template("template.html.j2")
-    styles = separation.read_separation(files)
+    styles, artefacts = separation.read_separation(files), exports.read_artefacts(files)
     return page.render(
         files=files,
         study=files.study,
@@ -66,6 +66,8 @@ def render(files: RunFiles, charts: Sequence[Chart], labels: Sequence[LabelSecti
         grid=sampling.grid_table(files),
         styles=styles,
         separation=separation.separation_table(styles),
+        exports=exports.exports_table(artefacts),
+        exports_chart=exports.exports_chart(artefacts),
         scoring=measures.scoring_table(files) if files.results.rows else None,
         split=measures.split_table(files) if files.results.rows else None,
         seen=measures.seen_table(files),

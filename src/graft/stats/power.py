@@ -195,6 +195,35 @@ def mcnemar_sample_size(
     return math.ceil(_items(abs(delta), discordance, alpha, power))
 
 
+def detectable_change(n: int, discordance: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest change that McNemar's test on n items detects: the inverse of `mcnemar_sample_size`.
+
+    A change larger than the discordance brings its own: then every item that changes sides does so in its direction.
+
+    Args:
+        n: items, at least 1.
+        discordance: ψ, share of items that change sides in either direction, in (0, 1]; where none was seen, 3/n bounds
+            it with 95% confidence.
+        alpha: two-sided error rate in (0, 1).
+        power: chance to detect the change, in (0, 1).
+
+    Returns:
+        In proportion units; NaN where no change is.
+
+    Raises:
+        DataError: if an argument is out of range.
+    """
+    _check(discordance, alpha, power)
+    low, high = 0.0, 1.0
+    if _items(high, high, alpha, power) > n:
+        return NAN
+    for _ in range(60):
+        middle = (low + high) / 2
+        enough = _items(middle, max(discordance, middle), alpha, power) <= n
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
 def _items(delta: float, discordance: float, alpha: float, power: float) -> float:
     """Connor's n before rounding."""
     spread = float(ndtri(1 - alpha / 2)) * math.sqrt(discordance)

@@ -9,10 +9,12 @@ from typing import Any
 
 from graft.errors import ModelError
 from graft.pipeline.progress import Progress
+from graft.report.html import write_report
 from graft.runs.directory import RunDirectory
 from graft.runs.files import MARKER, commit_folder, replacing_folder, write_json
 from graft.workbench.export.forms import FORMS
 from graft.workbench.export.request import check_request
+from graft.workbench.export.rescore import open_rescoring
 
 RECORD = "export.json"
 """What was exported, and how it was compared; beside the files, and in the run's folder ``exports``."""
@@ -27,6 +29,7 @@ def export(
     quantize: Sequence[str] = (),
     out: Path,
     force: bool = False,
+    score: bool | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Write a branch of a run in a form that other programs load, and hold it against the branch.
@@ -39,6 +42,7 @@ def export(
         quantize: types of GGUF files, each of which becomes one; ``f16`` when empty.
         out: folder to write.
         force: replace what is there.
+        score: ask the run's held-out items of what was made; ``None`` for GGUF files of a branch that was scored.
         progress: how far it is.
 
     Returns:
@@ -52,6 +56,7 @@ def export(
         StorageError: it does not fit on the disk.
     """
     request = check_request(run, form, arm=arm, dtype=dtype, quantize=quantize, out=out, force=force)
+    rescoring = open_rescoring(request, progress, wanted=score)
     with written(out) as folder:
         record = {
             "run": run.name,
@@ -59,10 +64,12 @@ def export(
             "base": request.recipe.model.id,
             "form": form,
             "dtype": request.dtype,
-            **FORMS[form](request, folder, progress),
+            **FORMS[form](request, folder, rescoring, progress),
         }
         write_json(folder / RECORD, record)
     write_json(run.path / "exports" / f"{request.branch.label}-{form}-{request.types}.json", record)
+    if run.report.is_file():
+        write_report(run)
     return record
 
 

@@ -17,9 +17,10 @@ from graft.pipeline.train.weights import load_base, load_branch
 from graft.runs.provenance import hash_file
 from graft.workbench.export.proof import Proof, prove
 from graft.workbench.export.request import Request, with_model
+from graft.workbench.export.rescore import Rescoring
 
 
-def write_adapter(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+def write_adapter(request: Request, folder: Path, rescoring: Rescoring | None, progress: Progress) -> dict[str, Any]:
     """Copy the adapter of a branch, as PEFT and vLLM load it."""
     from peft import PeftModel
 
@@ -35,13 +36,14 @@ def write_adapter(request: Request, folder: Path, progress: Progress) -> dict[st
     return _facts(folder, proof, [told])
 
 
-def write_merged(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+def write_merged(request: Request, folder: Path, rescoring: Rescoring | None, progress: Progress) -> dict[str, Any]:
     """Write one plain model of a branch."""
     notes = _merge_into(request, folder, progress)
-    return _facts(folder, _proven(request, _loader(request, folder), progress), notes)
+    found = _facts(folder, _proven(request, _loader(request, folder), progress), notes)
+    return found if rescoring is None else found | {"scores": rescoring.of_folder(folder)}
 
 
-def write_gguf_files(request: Request, folder: Path, progress: Progress) -> dict[str, Any]:
+def write_gguf_files(request: Request, folder: Path, rescoring: Rescoring | None, progress: Progress) -> dict[str, Any]:
     """Write a GGUF file of every type that was asked for, and try each with llama.cpp."""
     merged = folder / "merged"
     notes = _merge_into(request, merged, progress)
@@ -51,6 +53,8 @@ def write_gguf_files(request: Request, folder: Path, progress: Progress) -> dict
         path = folder / f"{file_stem(request)}-{mixture}.gguf"
         files[mixture], told = _write_file(request, merged, path, mixture, proof, progress)
         notes = list(dict.fromkeys((*notes, *told)))
+        if rescoring is not None:
+            files[mixture]["scores"] = rescoring.of_file(path, mixture)
     shutil.rmtree(merged)
     return _facts(folder, proof, notes) | {
         "files": files,
@@ -58,7 +62,7 @@ def write_gguf_files(request: Request, folder: Path, progress: Progress) -> dict
     }
 
 
-FORMS: Mapping[str, Callable[[Request, Path, Progress], dict[str, Any]]] = {
+FORMS: Mapping[str, Callable[[Request, Path, Rescoring | None, Progress], dict[str, Any]]] = {
     "adapter": write_adapter,
     "gguf": write_gguf_files,
     "merged": write_merged,
