@@ -38,8 +38,9 @@ class ModelSection(Section):
     fast."""
 
     precision: Literal["auto", "float32", "bfloat16", "fp8"] = "auto"
-    """Arithmetic of the forward and backward pass; `auto` is bfloat16 where the machine computes it natively. `fp8`
-    multiplies by the frozen weights in 8 bits (CUDA, compute capability 9 or later); adapters stay in bfloat16."""
+    """Arithmetic of the forward and backward pass; `auto` is bfloat16 where the machine computes it natively, decided
+    once in a run. `fp8` multiplies by the frozen weights in 8 bits (CUDA, compute capability 9 or later); adapters stay
+    in bfloat16."""
 
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """Attention implementation; `auto` is sdpa on CUDA and eager elsewhere (faster for short rows on CPUs)."""

@@ -23,6 +23,7 @@ from graft.pipeline.judge.tokens import tokens_sentence
 from graft.pipeline.outcome import Outcome, Table, now
 from graft.pipeline.prepare.boundary import prove_decoding, run_date
 from graft.pipeline.prepare.lab import Lab, prepare
+from graft.pipeline.prepare.number_formats import settle_precision
 from graft.pipeline.prepare.preflight import preflight
 from graft.pipeline.prepare.record import continued, write_preparation, write_summary
 from graft.pipeline.prepare.served import is_remote
@@ -139,6 +140,7 @@ def _stages(
             write_preparation(directory, resolved, lab, looked, progress)
             if train and score:
                 _rehearse(lab, progress)
+        settle_precision(directory, recipe)
         with MetricsLog(directory.metrics, directory.tensorboard) as metrics:
             for branch in branches(recipe):
                 _do_branch(directory, lab, branch, metrics, progress, train=train, score=score)

@@ -11,6 +11,7 @@ from graft.pipeline.branches import Branch
 from graft.pipeline.places import final_folder
 from graft.pipeline.prepare.boundary import prove_decoding
 from graft.pipeline.prepare.lab import Lab
+from graft.pipeline.prepare.number_formats import settled
 from graft.pipeline.prepare.plan import make_plan
 from graft.pipeline.prepare.subset import subset_ids
 from graft.pipeline.progress import Progress, SilentProgress
@@ -44,10 +45,10 @@ def train_branch(
     """
     recipe, folder = lab.recipe, run.checkpoints / branch.label
     processes.tell(Order(recipe, run.path, branch).to_json())
-    model = untrained_model(recipe, branch)
+    model = untrained_model(settled(run, recipe), branch)
     prove_decoding(run, lab, model)
     training = begin(run, lab, branch, model, progress)
-    plan = _plan(lab, branch, model, steps=training.steps)
+    plan = _plan(run, lab, branch, model, steps=training.steps)
     log, bar = metrics.labelled(arm=branch.label), progress.task(f"train {branch.label}", plan.steps)
     telling = Telling(branch.label, training, plan.steps, log, bar)
     with run.stage(f"train-{branch.label}") as outputs, processes.failing_together():
@@ -66,9 +67,9 @@ def train_branch(
 
 def help_train(run: RunDirectory, lab: Lab, branch: Branch) -> None:
     """What every process but the first does of `train_branch`: the same training, of which nothing is written."""
-    model = untrained_model(lab.recipe, branch)
+    model = untrained_model(settled(run, lab.recipe), branch)
     training = begin(run, lab, branch, model, SilentProgress())
-    plan = _plan(lab, branch, model, steps=training.steps)
+    plan = _plan(run, lab, branch, model, steps=training.steps)
     measure = held_out_measure(lab, model, lambda figures: None)
     training.fit(model, plan, run.checkpoints / branch.label, Hooks(evaluate=measure))
 
@@ -88,13 +89,13 @@ def _tell_result(
     log.text("setup", "\n".join(f"- {name}: {value}" for name, value in (facts | setup).items()))
 
 
-def _plan(lab: Lab, branch: Branch, model: PreTrainedModel, *, steps: int) -> Plan:
+def _plan(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, *, steps: int) -> Plan:
     """The plan of a branch, as this model computes and as its vocabulary is restricted."""
     return make_plan(
         lab,
         branch,
         steps=steps,
-        bfloat16=trains_in_bfloat16(lab.recipe, model),
+        bfloat16=trains_in_bfloat16(settled(run, lab.recipe), model),
         allowed_ids=subset_ids(lab.recipe.train.restrict_to, lab.tokenizer, model),
     )
 

@@ -18,6 +18,7 @@ from graft.models.style import load_styled
 from graft.pipeline.branches import Branch
 from graft.pipeline.places import final_folder
 from graft.pipeline.prepare.lab import Lab, stop_ids
+from graft.pipeline.prepare.number_formats import settled
 from graft.pipeline.train.style import with_style_rows
 from graft.runs.directory import RunDirectory
 from graft.runs.files import is_committed
@@ -34,6 +35,7 @@ def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrained
     Raises:
         RunError: the branch has not been trained to its end.
     """
+    recipe = settled(run, recipe)
     if branch.seed is None:
         return load_untouched(recipe)
     folder = final_folder(run, branch)
