@@ -212,7 +212,7 @@ def test_gguf_files_are_certified_by_a_real_llama_cpp(
     pytest.importorskip("xllamacpp", reason="needs the extra export")
     record = exported(trained, tmp_path / "out", "gguf", quantize=quantize)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        ["export.json", *(f"{trained_name(trained)}-{name}.gguf" for name in quantize)]
+        ["README.md", "export.json", *(f"{trained_name(trained)}-{name}.gguf" for name in quantize)]
     )
     for one in record["files"].values():
         found = one["certificate"]
@@ -267,3 +267,20 @@ def test_exported_files_are_scored_on_the_run_s_items_and_told_in_its_report(
     assert (run.path / "exports" / "trained-seed0-gguf-q4_k_m.spelling.jsonl").is_file()
     page = run.report.read_text(encoding="utf-8")
     assert "What leaves the lab" in page and "trained-seed0, gguf q4_k_m" in page and "Size against accuracy" in page
+
+
+def test_the_model_card_has_valid_front_matter_and_no_place_of_this_machine(
+    trained: RunDirectory, tmp_path: Path
+) -> None:
+    from huggingface_hub import ModelCard
+
+    for form, library in (("merged", "transformers"), ("adapter", "peft")):
+        exported(trained, tmp_path / form, form)
+        card = ModelCard.load(tmp_path / form / "README.md")
+        assert card.data.to_dict() == {
+            "library_name": library, "pipeline_tag": "text-generation", "tags": ["graft", form],
+        }  # fmt: skip
+        assert "trained on spelling with Graft" in card.text and "Licence:" in card.text
+        assert "This branch was not scored." in card.text and "learning_rate: 0.003" in card.text
+        assert str(trained.path.parent) not in card.text and str(tmp_path) not in card.text
+        assert "# " not in card.text.split("```yaml")[1].split("```")[0]

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from graft.errors import ModelError
+from graft.models.adapters import portable_name
 from graft.pipeline.progress import Progress
 from graft.report.html import write_report
 from graft.runs.directory import RunDirectory
-from graft.runs.files import MARKER, commit_folder, replacing_folder, write_json
+from graft.runs.files import MARKER, commit_folder, replacing_folder, write_json, write_text
+from graft.workbench.export.card import model_card
 from graft.workbench.export.forms import FORMS
 from graft.workbench.export.request import check_request
 from graft.workbench.export.rescore import open_rescoring
@@ -61,12 +63,13 @@ def export(
         record = {
             "run": run.name,
             "arm": request.branch.label,
-            "base": request.recipe.model.id,
+            "base": portable_name(request.recipe.model.id),
             "form": form,
             "dtype": request.dtype,
             **FORMS[form](request, folder, rescoring, progress),
         }
         write_json(folder / RECORD, record)
+        write_text(folder / "README.md", model_card(request, record))
     write_json(run.path / "exports" / f"{request.branch.label}-{form}-{request.types}.json", record)
     if run.report.is_file():
         write_report(run)
