@@ -26,6 +26,8 @@ class Example:
         history: earlier turns of the conversation, oldest first; the prompt is the user turn after them.
         options: the closed set of answers of which `gold` is one; empty when any text may be right.
         asker: role of the turn that is answered: ``user``, or ``tool`` where the prompt is a tool's result.
+        asked: further fields of that turn as a JSON object, such as its ``tool_call_id``; empty for none.
+        calls: tools that the answer calls after `gold`, as the JSON of its ``tool_calls``; the template spells them.
     """
 
     id: str
@@ -39,6 +41,8 @@ class Example:
     history: tuple[Message, ...] = ()
     options: tuple[str, ...] = ()
     asker: str = "user"
+    asked: str = ""
+    calls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: ``system``, ``developer``, ``user``, ``assistant`` or ``tool``.
+        role: ``system``, ``developer``, ``user``, ``assistant`` or ``tool``; ``tools`` for the one, first of all, that
+            stands for the tools on offer: its fields hold them, and it has no content.
         content: plain text, before any chat template.
         fields: further fields of the turn as a JSON object, such as its ``tool_calls``; empty for none.
     """

@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from graft.data.chat import ChatPolicy, render_chat
 from graft.data.formats import recognise, told, turns
-from graft.data.survey import survey
 from graft.data.tokens import encode, example_turns, word_pieces
 from graft.data.user_tasks import TaskSpec, load_user_task
-from graft.errors import DataError, ThinkingPolicyError
+from graft.errors import DataError, ModelError, ThinkingPolicyError
+from graft.evals.items import prepare_items
 from graft.tasks.dataset import DatasetTask
 from graft.types import Example, Message
 
@@ -136,6 +136,8 @@ def test_an_opening_greeting_is_history_and_lists_are_the_two_sides_of_a_convers
         ({"messages": "hello"}, "messages must be a list of turns, but got 'hello'"),
         ({"messages": [CHAT[1], {**CHAT[2], "weight": 0.5}]}, "weight of turn 2 is 0.5, but a turn is either trained"),
         ({"messages": [CHAT[1], {**CHAT[2], "train": False}]}, "every answer is marked as not to be trained"),
+        ({"messages": CHAT, "tools": "x"}, "tools must be a list of tools"),
+        ({"messages": [CHAT[1], {**CHAT[2], "tool_calls": ["x"]}]}, "turn 2 calls 'x', but a call has the name"),
         ({"messages": CHAT[:2]}, "the conversation has no answer after a user turn"),
         (
             {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": ""}]},
@@ -220,31 +222,195 @@ def test_messages_under_prompt_and_completion_are_one_conversation(tmp_path: Pat
     assert (mixed.prompt, mixed.gold, mixed.history) == (example.prompt, example.gold, example.history)
 
 
-def test_a_tools_result_is_answered_and_its_call_is_history(tmp_path: Path) -> None:
-    [example] = examples(task(tmp_path, {"messages": TOOLS}))
-    assert (example.asker, example.prompt, example.gold) == ("tool", "rain", "It rains.")
-    developer, user, call = example.history
+def test_a_call_is_trained_and_a_tools_result_is_answered_and_read(tmp_path: Path) -> None:
+    called, answered = examples(task(tmp_path, {"messages": TOOLS}))
+    assert (called.asker, called.prompt, called.gold, json.loads(called.calls)) == (
+        "user",
+        "Weather in Bonn?",
+        "",
+        [CALL],
+    )
+    assert (answered.asker, answered.prompt, answered.gold, answered.calls) == ("tool", "rain", "It rains.", "")
+    developer, user, call = answered.history
     assert (developer, user) == (Message("developer", "Be brief."), Message("user", "Weather in Bonn?"))
     assert (call.role, call.content, json.loads(call.fields)) == ("assistant", "", {"tool_calls": [CALL]})
+    assert json.loads(answered.asked) == {"tool_call_id": "c1", "name": "get_weather"}
 
 
-def test_tool_calls_are_written_by_the_real_template(tmp_path: Path, qwen3: PreTrainedTokenizerBase) -> None:
-    [example] = examples(task(tmp_path, {"messages": TOOLS}))
-    text = render_chat(qwen3, example_turns(example))
-    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bonn"}}\n</tool_call>' in text
-    assert "<tool_response>\nrain\n</tool_response>" in text
-    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>")  # that template knows no developer
-    [row] = encode(qwen3, [example], max_length=200).rows
-    assert list(row.prompt) == qwen3.encode(text, add_special_tokens=False)
-    assert survey(qwen3, "t", "train", [example], max_length=200).silent == 0
+WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather.", "parameters": {}}}
 
 
-def test_a_template_that_writes_no_tool_calls_is_found_out(
+def reference(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]]) -> tuple[str, str]:
+    """Prompt and completion of the last turn, straight from the library's own template call."""
+    how = {"tools": [WEATHER], "tokenize": False, "enable_thinking": False}
+    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **how)
+    whole = tokenizer.apply_chat_template(messages, **how)
+    assert whole.startswith(prompt)
+    return prompt, whole[len(prompt) :].removesuffix("\n")
+
+
+@pytest.mark.parametrize("tools", [[WEATHER], json.dumps([WEATHER])])
+def test_calls_are_trained_as_the_real_template_writes_them(
+    tmp_path: Path, qwen3: PreTrainedTokenizerBase, tools: Any
+) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Weather in Bonn?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "rain", "name": "get_weather", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "It rains."},
+    ]
+    read = [{**turn, "tool_calls": [PARSED]} if "tool_calls" in turn else turn for turn in messages]
+    called, answered = examples(task(tmp_path, {"messages": messages, "tools": tools}))
+    for example, upto in ((called, 3), (answered, 5)):
+        prompt, completion = reference(qwen3, read[:upto])
+        [row] = encode(qwen3, [example], max_length=500).rows
+        assert list(row.prompt) == qwen3.encode(prompt, add_special_tokens=False)
+        assert list(row.prompt + row.completion) == qwen3.encode(prompt + completion, add_special_tokens=False)
+        assert '"name": "get_weather"' in prompt
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bonn"}}\n</tool_call>' in completion_of(
+        qwen3, called
+    )
+    items = prepare_items(
+        qwen3, task(tmp_path, {"messages": messages, "tools": tools}), "eval", [called], max_length=500
+    )
+    assert items.examples[0].gold == completion_of(qwen3, called).removesuffix("<|im_end|>")
+
+
+PARSED = {**CALL, "function": {"name": "get_weather", "arguments": {"city": "Bonn"}}}
+
+
+def completion_of(tokenizer: PreTrainedTokenizerBase, example: Example) -> str:
+    [row] = encode(tokenizer, [example], max_length=500).rows
+    return str(tokenizer.decode(row.completion))
+
+
+def test_a_call_and_its_reasoning_are_trained_where_the_policy_opens_it(
+    tmp_path: Path, qwen3: PreTrainedTokenizerBase
+) -> None:
+    thought = {**TOOLS[2], "reasoning_content": "Ask the tool."}
+    row = {"messages": [TOOLS[1], thought, TOOLS[3], {**TOOLS[4], "reasoning_content": "Rain it is."}]}
+    called, answered = examples(task(tmp_path, row))
+    assert (called.reasoning, answered.reasoning) == ("Ask the tool.", "Rain it is.")
+    [first] = encode(qwen3, [called], max_length=500, policy=ChatPolicy("on")).rows
+    assert qwen3.decode(first.completion).startswith("<think>\nAsk the tool.\n</think>\n\n<tool_call>\n")
+    [second] = encode(qwen3, [answered], max_length=500, policy=ChatPolicy("on")).rows
+    assert "<think>\nAsk the tool.\n</think>" in qwen3.decode(second.prompt)  # as the model will see its own
+    with pytest.raises(ThinkingPolicyError, match=r"carries reasoning, but thinking is off"):
+        encode(qwen3, [answered], max_length=500)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {
+            "conversations": [
+                {"from": "Human", "value": "Weather in Bonn?"},
+                {"from": "function_call", "value": json.dumps(PARSED["function"])},
+                {"from": "OBSERVATION", "value": "rain"},
+                {"from": "GPT", "value": "It rains."},
+            ],
+            "system": "Be brief.",
+            "tools": json.dumps([WEATHER]),
+        },
+        {
+            "messages": json.dumps(
+                [
+                    {"role": "SYSTEM", "content": "Be brief."},
+                    {"role": "user", "content": "Weather in Bonn?"},
+                    {"role": "assistant", "content": None, "function_call": PARSED["function"]},
+                    {"role": "function", "name": "get_weather", "content": "rain"},
+                    {"role": "assistant", "content": [{"type": "text", "text": "It rains."}]},
+                ]
+            ),
+            "tools": [WEATHER],
+        },
+    ],
+)
+def test_every_way_of_writing_a_conversation_with_tools_is_the_same(tmp_path: Path, row: Any) -> None:
+    called, answered = examples(task(tmp_path, row))
+    assert [turn.role for turn in called.history] == ["tools", "system"]
+    assert json.loads(called.calls)[0]["function"] == PARSED["function"]
+    assert (answered.prompt, answered.gold) == ("rain", "It rains.")
+
+
+def test_a_template_that_writes_no_tools_is_one_clear_error(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
-    [example] = examples(task(tmp_path, {"messages": TOOLS}))
-    assert survey(tokenizer, "t", "train", [example], max_length=200).silent == 1
+    called, answered = examples(task(tmp_path, {"messages": TOOLS}))
+    for example in (called, answered):
+        with pytest.raises(
+            ModelError, match=r"writes no tools \(it leaves out get_weather\), so the model would never"
+        ):
+            encode(tokenizer, [example], max_length=200)
+    [offered] = examples(task(tmp_path, {"messages": TOOLS[1:2] + TOOLS[4:], "tools": [WEATHER]}))
+    with pytest.raises(ModelError, match=r"writes no tools \(it leaves out get_weather\)"):
+        encode(tokenizer, [offered], max_length=200)
+
+
+def test_a_server_is_sent_tools_and_calls() -> None:
+    from graft.models.backends.remote import as_sent
+
+    called = Message("assistant", "", json.dumps({"tool_calls": [PARSED]}))
+    sent = as_sent((Message("tools", "", json.dumps({"tools": [WEATHER]})), called), as_text=True)
+    assert sent["tools"] == [WEATHER]
+    assert sent["messages"][0]["tool_calls"][0]["function"]["arguments"] == '{"city": "Bonn"}'
+    assert as_sent((Message("user", "Hi"),), as_text=False) == {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+CHOSEN = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+REJECTED = [CHOSEN[0], {"role": "assistant", "content": "No."}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+        {"prompt": "Why?", "chosen": CHOSEN, "rejected": REJECTED},
+        {"prompt": CHOSEN[:1], "chosen": CHOSEN[1:], "rejected": REJECTED[1:]},
+        {"chosen": CHOSEN, "rejected": REJECTED},
+    ],
+)
+def test_of_preferences_the_chosen_answer_is_trained_and_that_is_said(tmp_path: Path, row: Any) -> None:
+    found = task(tmp_path, row)
+    assert "preferences, of which the chosen answer is trained" in found.card.summary
+    [example] = examples(found)
+    assert (example.prompt, example.gold) == ("Why?", "So.")
+
+
+def test_an_answer_that_was_judged_bad_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{n}", "completion": "a", "label": n % 2 == 0, "id": n} for n in range(6)]
+    found = task(tmp_path, *rows)
+    assert sorted(example.prompt for example in examples(found)) == ["q0", "q2", "q4"]
+    assert "3 of 6 eval rows say that they are not to be trained" in found.card.notes
+    assert "columns that are not used: id" in found.card.notes
+    marked = task(tmp_path, {"messages": CHAT, "weight": 0}, {"messages": CHAT, "weight": 1})
+    assert len(examples(marked)) == 2
+    other = task(tmp_path, {"prompt": "a", "completion": "b", "weight": 73.5})
+    assert other.card.notes == ("columns that are not used: weight",)
+
+
+def test_fields_and_columns_that_play_no_part_are_listed_once(tmp_path: Path) -> None:
+    turn = {**CHAT[2], "score": 3, "reasoning_content": None}
+    found = task(tmp_path, {"messages": [CHAT[1], turn], "source": "x"}, {"messages": [CHAT[1], turn], "source": "y"})
+    assert found.card.notes == ("columns that are not used: source", "fields of turns that are not used: score")
+
+
+def test_the_history_of_an_alpaca_row_is_its_earlier_turns(tmp_path: Path) -> None:
+    row = {"instruction": "And c?", "output": "C", "history": [["a?", "A"], ["b?", "B"]]}
+    found = examples(task(tmp_path, row))
+    assert [example.gold for example in found] == ["A", "B", "C"]
+    assert [turn.content for turn in found[2].history] == ["a?", "A", "b?", "B"]
+
+
+def test_all_bad_rows_are_counted_and_the_first_five_shown(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{n}", "completion": "" if n % 2 else "a"} for n in range(16)]
+    with pytest.raises(
+        DataError, match=r"line 2: the answer is empty.*\(8 of 16 rows cannot be used; .*line 10: "
+    ) as told:
+        task(tmp_path, *rows)
+    assert "line 12" not in str(told.value)
 
 
 def test_a_part_that_is_no_text_is_refused(tmp_path: Path) -> None:

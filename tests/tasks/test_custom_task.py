@@ -199,6 +199,52 @@ def test_nested_questions_are_asked_over_the_fields_of_what_they_lie_in(tmp_path
     assert found[0] == (" | 2019\nSales | 5\nFirst.\nSecond.\nWhat 0?", "0\nmillion")
 
 
+def test_rows_without_a_published_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [{"sentence": f"Film {n}.", "label": -1 if n < 3 else n % 2, "idx": n} for n in range(12)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = own(tmp_path / "a.jsonl", like="glue/sst2")
+    assert len(examples(made)) == 9
+    assert made.card.notes == (
+        "columns that are not used: idx",
+        "3 of 12 train rows have no label and are left out",
+        "3 of 12 eval rows have no label and are left out",
+    )
+    (tmp_path / "b.jsonl").write_text('{"sentence": "a", "label": 1}\n{"sentence": "b", "label": null}\n')
+    with pytest.raises(DataError, match=r"b\.jsonl, line 2: the label column label is empty"):
+        own(tmp_path / "b.jsonl", like="glue/sst2")
+    (tmp_path / "c.jsonl").write_text('{"sentence": "a", "label": -1}\n')
+    with pytest.raises(DataError, match=r"none of its 1 train rows has a label"):
+        own(tmp_path / "c.jsonl", like="glue/sst2")
+
+
+def test_a_label_that_stands_on_one_side_only_is_a_label_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,yes\nb,no\nc,maybe\n")
+    (tmp_path / "eval.csv").write_text("text,label\nd,yes\ne,no\nf,never\n")
+    spec = TaskSpec("mine", train=tmp_path / "train.csv", eval=tmp_path / "eval.csv", prompt="{text}", label="label")
+    made = load_user_task(spec)
+    assert made.labels == ("maybe", "never", "no", "yes")
+    assert made.card.notes == ("labels that no training row has: never", "labels that no held-out row has: maybe")
+
+
+def test_one_label_alone_is_no_classification(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,yes\nb,yes\n")
+    with pytest.raises(DataError, match=r"'yes' is its only label, so there is nothing to tell apart"):
+        own(tmp_path / "a.csv", prompt="{text}", label="label")
+
+
+def test_columns_that_no_template_uses_are_listed_once(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,q,a,source\n1,x,y,web\n2,z,y,web\n")
+    assert own(tmp_path / "a.csv", prompt="{q}", completion="{a}").card.notes == (
+        "columns that are not used: id, source",
+    )
+
+
+def test_all_bad_labels_are_counted_and_the_first_five_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "x,\n" * 8 + "y,no\nz,yes\n")
+    with pytest.raises(DataError, match=r"line 2: the label column label is empty, as in 8 of 10 rows \(.*line 6 …\)"):
+        own(tmp_path / "a.csv", prompt="{text}", label="label")
+
+
 def test_an_unknown_label_is_named_with_its_row(reviews: Path) -> None:
     reviews.write_text(REVIEWS + "4,So so.,2\n5,Hm.,3\n", encoding="utf-8")
     with pytest.raises(

@@ -58,7 +58,7 @@ class TaskSection(Section):
     held_out: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of the rows that is held out when there is no `eval`."""
 
-    format: Literal["auto", "columns", "completion", "alpaca", "sharegpt", "messages", "text"] = "auto"
+    format: Literal["auto", "columns", "completion", "preference", "alpaca", "sharegpt", "messages", "text"] = "auto"
     """What a row looks like; `auto` tells by the names of its columns, and what it found is shown."""
 
     unit: Literal["auto", "file", "paragraph", "line"] = "auto"

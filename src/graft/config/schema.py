@@ -302,6 +302,10 @@ class CheckSection(Section):
     max_leaked: Share = 0.01
     """Largest share of held-out items that may stand in the training rows, exactly or nearly; above it nothing runs."""
 
+    max_dropped: Share = 0.1
+    """Largest share of a task's held-out rows that may be longer than `data.max_length` and so go unscored; above it
+    nothing runs."""
+
     price_per_hour: Annotated[float, Field(ge=0.0)] | None = None
     """What an hour of the machine costs, in your currency; the forecast then names a cost."""
 

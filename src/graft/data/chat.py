@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from graft.config.schema import ModelSection
 from graft.data.controls import mark, unmarked
 from graft.data.dates import TODAY, told_date
-from graft.data.turns import as_read
+from graft.data.turns import as_read, named_tools
 from graft.errors import ModelError, ThinkingPolicyError
 from graft.types import Message
 
@@ -194,8 +194,10 @@ def marked_chat(
 
 def with_system(messages: Sequence[Message], policy: ChatPolicy) -> tuple[Message, ...]:
     """A conversation with the policy's system turn before it, unless it begins with one of its own."""
-    own = bool(messages) and messages[0].role in ("system", "developer")
-    return (*([Message("system", policy.system)] if policy.system and not own else []), *messages)
+    tools = [turn for turn in messages[:1] if turn.role == "tools"]
+    turns = messages[len(tools) :]
+    own = bool(turns) and turns[0].role in ("system", "developer")
+    return (*tools, *([Message("system", policy.system)] if policy.system and not own else []), *turns)
 
 
 def thinking_mode(tokenizer: PreTrainedTokenizerBase) -> ThinkingMode:
@@ -323,6 +325,42 @@ def whole_chat(
     return unmarked(_apply(tokenizer, with_system(messages, policy), policy, think=False, prompt=False))
 
 
+def written_answer(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    answer: Message,
+    policy: ChatPolicy = NO_THINKING,
+    *,
+    think: bool = False,
+) -> str:
+    """What the chat template writes for an answer after its prompt, its end included, as marked text.
+
+    Args:
+        tokenizer: it holds the chat template.
+        messages: the turns before the answer.
+        answer: a turn of the assistant, with the tools that it calls.
+        policy: thinking and system turn.
+        think: the prompt asks for thinking, which the answer brings along.
+
+    Raises:
+        ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
+        ModelError: the template fails, leaves something out, or writes such a turn otherwise than it begins an answer.
+    """
+    prompt = marked_chat(tokenizer, messages, policy, think=think)
+    if tokenizer.chat_template is None:
+        raise ModelError(f"{_name(tokenizer)} has no chat template, so nothing says how it calls tools; {_WITHOUT}")
+    whole = _apply(tokenizer, with_system([*messages, answer], policy), policy, think=think, prompt=False)
+    if not whole.startswith(prompt):
+        raise ModelError(
+            f"the chat template of {_name(tokenizer)} writes a turn that calls tools otherwise than it begins an "
+            f"answer, so what is trained would not be what is generated; {_WITHOUT}"
+        )
+    return whole[len(prompt) :]
+
+
+_WITHOUT = "take a model whose template does, or leave such rows out"
+
+
 def _apply(
     tokenizer: PreTrainedTokenizerBase,
     turns: Sequence[Message],
@@ -347,10 +385,10 @@ def _apply(
 def _render(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], policy: ChatPolicy, *, think: bool, prompt: bool
 ) -> str:
-    conversation = as_read(tokenizer, turns)
+    conversation, tools = as_read(tokenizer, turns, think=think)
     try:
         template = None if policy.date is None else told_date(str(tokenizer.get_chat_template()), policy.date)
-        text = _write(tokenizer, conversation, template=template, think=think, prompt=prompt)
+        text = _write(tokenizer, conversation, template=template, tools=tools, think=think, prompt=prompt)
     except Exception as error:  # a template is a program: it may raise anything
         raise ModelError(
             f"the chat template of {_name(tokenizer)} fails on the turns {', '.join(t.role for t in turns)}: "
@@ -363,17 +401,12 @@ def _render(
                 f"the chat template of {_name(tokenizer)} leaves out the {turn.role} turn {turn.content[:60]!r}, "
                 f"so the model would never see it; {_advice([turn])}"
             )
+    if unseen := next((name for name in named_tools(turns) if name not in seen), None):
+        raise ModelError(
+            f"the chat template of {_name(tokenizer)} writes no tools (it leaves out {unseen}), so the model would "
+            f"never see them; {_WITHOUT}"
+        )
     return text
-
-
-def unseen_calls(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], policy: ChatPolicy = NO_THINKING
-) -> bool:
-    """Whether a conversation calls tools of which the chat template says nothing."""
-    silent = [replace(turn, fields="") if "tool_calls" in turn.fields else turn for turn in messages]
-    return silent != list(messages) and render_chat(tokenizer, messages, policy) == render_chat(
-        tokenizer, silent, policy
-    )
 
 
 def _write(
@@ -381,6 +414,7 @@ def _write(
     conversation: list[dict[str, Any]],
     *,
     template: str | None,
+    tools: list[Any] | None = None,
     think: bool = False,
     prompt: bool = True,
 ) -> str:
@@ -388,6 +422,7 @@ def _write(
         tokenizer.apply_chat_template(
             conversation,
             chat_template=template,
+            tools=tools,
             tokenize=False,
             add_generation_prompt=prompt,
             enable_thinking=think,
@@ -414,6 +449,8 @@ def _cannot_think(tokenizer: PreTrainedTokenizerBase, why: str) -> str:
 
 def _plain(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], template: str) -> str:
     """Turns by the plain template: the system text and earlier answers stand as they are, an empty line after each."""
+    if tools := next(iter(named_tools(turns)), None):
+        raise ModelError(f"{_name(tokenizer)} has no chat template to write the tool {tools} with; {_WITHOUT}")
     marked = [(turn.role, mark(tokenizer, turn.content, turn.role)) for turn in turns]
     return "".join(template.replace("{prompt}", text) if role == "user" else f"{text}\n\n" for role, text in marked)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from graft.data.encodings import SHOWN
@@ -71,11 +72,12 @@ class FileRows:
         self("train" if self.paths["train"] else "eval")
         return self.parts["train" if self.paths["train"] else "eval"]
 
-    def given(self) -> Iterator[Row]:
-        """The rows of the file that is trained on, the share that is held out of it too; else those that are scored."""
-        parts = ("train", "eval") if self.paths["train"] and not self.paths["eval"] else ("train",)
-        for part in parts if self.paths["train"] else ("eval",):
-            yield from self(part)
+    def given(self) -> Iterator[Iterable[Row]]:
+        """The rows of each file that is named, those that are held out of it included."""
+        divided = self.paths["train"] is not None and self.paths["eval"] is None
+        for part in ("train", "eval"):
+            if self.paths[part] is not None:
+                yield chain(self("train"), self("eval")) if divided else self(part)
 
     def _divide(self, paths: Paths) -> None:
         table = self.read(paths)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from graft.data.chat import NO_THINKING, ChatPolicy, unseen_calls
+from graft.data.chat import NO_THINKING, ChatPolicy
 from graft.data.controls import unknown_token
 from graft.data.leaks import duplicates
 from graft.data.pieces import example_pieces, is_lost, lost_characters, spelled_controls
-from graft.data.tokens import example_turns, token_ids
+from graft.data.tokens import token_ids
 from graft.types import Example
 
 if TYPE_CHECKING:
@@ -24,6 +24,21 @@ PieceKind = Literal["template", "prompt", "trained", "lost", "cut"]
 BINS = 24
 MOST_LABELS = 40
 """Tasks with more different answers than this have no label balance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The label whose share changes most when rows that are too long are left out.
+
+    Attributes:
+        label: the label.
+        before: its share of all rows.
+        after: its share of those that fit; NaN when none does.
+    """
+
+    label: str
+    before: float
+    after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +63,8 @@ class Survey:
         spelled: those control tokens.
         longest_prompt: tokens of the longest prompt among the rows that fit.
         longest_answer: tokens of the longest answer among them.
-        silent: examples with a call of a tool that the chat template does not write.
         labels: examples by answer, the most frequent first; empty for tasks without a closed set.
+        shift: what leaving out the rows that are too long does to the labels; ``None`` where nothing changes.
     """
 
     task: str
@@ -73,7 +88,7 @@ class Survey:
     spelled: tuple[str, ...] = ()
     longest_prompt: int = 0
     longest_answer: int = 0
-    silent: int = 0
+    shift: Shift | None = None
 
     @property
     def mean(self) -> float:
@@ -128,6 +143,8 @@ def survey(
     for example in asked:
         answers.setdefault(_asked(example), set()).add(example.gold)
     labels = Counter(example.gold for example in examples if example.options)
+    fitting = [example for example, length in zip(examples, lengths, strict=True) if length <= max_length]
+    fit = Counter(example.gold for example in fitting if example.options)
     drawn = {example.id: example for example in examples}  # a row of a later pass repeats nothing
     return Survey(
         task=task,
@@ -151,7 +168,7 @@ def survey(
         spelled=tuple(dict.fromkeys(token for tokens in spelled for token in tokens)),
         longest_prompt=longest_prompt,
         longest_answer=longest_answer,
-        silent=sum(unseen_calls(tokenizer, example_turns(example), policy) for example in examples if example.history),
+        shift=_shift(labels, fit),
     )
 
 
@@ -171,6 +188,16 @@ def show(
             kind = "lost"
         pieces.append((piece.text, "cut" if index >= max_length else kind))
     return ShownExample(example.id, example.task, tuple(pieces))
+
+
+def _shift(labels: Mapping[str, int], fit: Mapping[str, int]) -> Shift | None:
+    all_rows, fitting = sum(labels.values()), sum(fit.values())
+    shifts = [
+        Shift(label, count / all_rows, fit.get(label, 0) / fitting if fitting else float("nan"))
+        for label, count in labels.items()
+    ]
+    most = max(shifts, key=lambda shift: abs(shift.after - shift.before), default=None)
+    return None if most is None or most.after == most.before else most
 
 
 def _asked(example: Example) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from graft.data.borders import Borders, borders_of
-from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, marked_chat, with_reasoning
+from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer, marked_chat, with_reasoning, written_answer
 from graft.data.controls import MARK, encode_marked, mark, unmarked
 from graft.errors import DataError, ThinkingPolicyError
 from graft.types import Example, Message, TokenRow
@@ -270,14 +270,14 @@ def ended_once(borders: Borders, example: Example) -> Example:
 
 def example_turns(example: Example) -> tuple[Message, ...]:
     """The turns before an example's answer: its history, then its prompt as the turn that is answered."""
-    return (*example.history, Message(example.asker, example.prompt or ""))
+    return (*example.history, Message(example.asker, example.prompt or "", example.asked))
 
 
 def marked_texts(renderer: PromptRenderer, borders: Borders, example: Example, think: bool | None) -> tuple[str, str]:
     """Prompt and completion of an example as marked text; the end of the turn is not part of it."""
     tokenizer = renderer.tokenizer
     example = ended_once(borders, example)
-    if not example.gold:
+    if not example.gold and not example.calls:
         raise DataError(f"example {example.id} has an empty answer, so nothing of it would be trained")
     gold = mark(tokenizer, example.gold, "text" if example.prompt is None else "assistant")
     if example.prompt is None:
@@ -288,9 +288,38 @@ def marked_texts(renderer: PromptRenderer, borders: Borders, example: Example, t
             f"example {example.id} carries reasoning, but thinking is off; set thinking: on or drop its reasoning"
         )
     prompt = _rendered(renderer, example, think=bool(think or reasoning))
+    if example.calls:
+        return prompt, _with_calls(renderer, borders, example, reasoning)
     if reasoning:
         return prompt, with_reasoning(prompt, mark(tokenizer, reasoning, "assistant"), gold)
     return prompt, gold if think else borders.before + gold
+
+
+def _with_calls(renderer: PromptRenderer, borders: Borders, example: Example, reasoning: str | None) -> str:
+    """An answer that calls tools as the chat template writes it, without its end, as marked text."""
+    fields = {"tool_calls": json.loads(example.calls)} | ({"reasoning_content": reasoning} if reasoning else {})
+    answer = Message("assistant", example.gold, json.dumps(fields, ensure_ascii=False))
+    written = written_answer(renderer.tokenizer, example_turns(example), answer, renderer.policy, think=bool(reasoning))
+    if not written.endswith(borders.after):
+        raise DataError(
+            f"example {example.id} calls a tool, after which the chat template of {renderer.tokenizer.name_or_path} "
+            f"writes {written[-20:]!r}, but {borders.after!r} after other answers; leave such rows out"
+        )
+    return written.removesuffix(borders.after)
+
+
+def spelled_out(tokenizer: PreTrainedTokenizerBase, example: Example, policy: ChatPolicy = NO_THINKING) -> Example:
+    """The example with the tools that its answer calls as text, as the chat template spells them.
+
+    Raises:
+        DataError: the template ends such an answer otherwise.
+        ModelError: it has no such spelling.
+    """
+    if not example.calls:
+        return example
+    renderer = PromptRenderer(tokenizer, policy)
+    text = unmarked(_with_calls(renderer, borders_of(tokenizer, policy), example, None))
+    return replace(example, gold=text, calls="")
 
 
 def _rendered(renderer: PromptRenderer, example: Example, *, think: bool) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
 from graft import tasks
+from graft.data.encodings import SHOWN
 from graft.data.file_form import FileForm
 from graft.data.files import FileRows, file_rows, whole_row
-from graft.data.formats import Shape, recognise, told, turns
-from graft.data.rows import FileRow, Table
+from graft.data.formats import TEXT_FILES, Shape, recognise, told, turns, used_columns
+from graft.data.rows import Table
+from graft.data.task_rows import RenamedRows, TurnRows, look, not_used, one_sided
 from graft.errors import ConfigError, DataError, choices
 from graft.tasks.base import Kind, TaskCard
 from graft.tasks.custom import (
@@ -68,24 +69,53 @@ def load_user_task(spec: TaskSpec) -> DatasetTask:
     prompt = Template(spec.prompt, spec.columns, f"task {spec.name}: prompt")
     files = _files(spec, prompt.fill)
     _require(spec, files.table(), prompt.columns, f"prompt {_USED}")
-    if spec.label is None:
-        answer = Template(spec.completion or "", spec.columns, f"task {spec.name}: completion")
-        _require(spec, files.table(), answer.columns, f"completion {_USED}")
-        card = _card(spec, "answer", f"Your own prompt and completion, from {', '.join(prompt.columns)}.", files)
-        made: OwnLabels | OwnCompletions | OwnTurns = make(OwnCompletions, files, spec, card)
-    else:
-        _require(spec, files.table(), (spec.label,), f"label is {_NAMED}")
-        if not spec.labels:
-            spec = replace(spec, labels=_labels_there(spec, files.given()))
-        card = _card(spec, "classification", f"Label {', '.join(dict.fromkeys(spec.labels.values()))}.", files)
-        made = make(OwnLabels, files, spec, card)
+    return _completed(spec, files, prompt) if spec.label is None else _labelled(spec, files, prompt)
+
+
+def _completed(spec: TaskSpec, files: FileRows, prompt: Template) -> DatasetTask:
+    """A task whose prompt and answer are both templates."""
+    answer = Template(spec.completion or "", spec.columns, f"task {spec.name}: completion")
+    _require(spec, files.table(), answer.columns, f"completion {_USED}")
+    notes = _unused(spec, files.table(), (*prompt.columns, *answer.columns))
+    summary = f"Your own prompt and completion, from {', '.join(prompt.columns)}."
+    made = make(OwnCompletions, files, spec, _card(spec, "answer", summary, files, notes))
     for part in _parts(spec):
-        _check_rows(made, files(part))
+        look(made, files(part))
     return made
 
 
+def _labelled(spec: TaskSpec, files: FileRows, prompt: Template) -> DatasetTask:
+    """A classification by the labels that the recipe names, or else by those that stand in the files."""
+    name = _column(spec, spec.label)
+    _require(spec, files.table(), (name,), f"label is {_NAMED}")
+    if not spec.labels:
+        spec = replace(spec, labels=_labels_there(spec, files.given()))
+    labels = tuple(dict.fromkeys(spec.labels.values()))
+    if len(labels) < 2:
+        raise DataError(
+            f"task {spec.name}: {labels[0]!r} is its only label, so there is nothing to tell apart; name another column"
+            " in label, all labels in labels, or write completion instead"
+        )
+    card = _card(spec, "classification", f"Label {', '.join(labels)}.", files)
+    task = make(OwnLabels, files, spec, card)
+    looked = {part: look(task, files(part)) for part in _parts(spec)}
+    notes = (*_unused(spec, files.table(), (*prompt.columns, name)), *one_sided(looked, labels))
+    return make(OwnLabels, files, spec, replace(card, notes=notes))
+
+
+def _column(spec: TaskSpec, name: str | None) -> str:
+    """The column that a name of the recipe stands for."""
+    return spec.columns.get(name or "", name or "")
+
+
+def _unused(spec: TaskSpec, table: Table, used: Sequence[str]) -> tuple[str, ...]:
+    """The sentence about the columns that play no part, those aside that are made of files and folders."""
+    made = ("file", "label") if table.columns in TEXT_FILES else ()
+    lists = (spec.explode or "").replace("[]", "").split(".")
+    return tuple(not_used(table.columns, (*used, *made, *lists, *filter(None, [_column(spec, spec.group)]))))
+
+
 def _files(spec: TaskSpec, key: Callable[[Row], str]) -> FileRows:
-    label = None if spec.label is None else spec.columns.get(spec.label, spec.label)
     form = FileForm(
         encoding=spec.encoding,
         separator=spec.separator,
@@ -93,9 +123,9 @@ def _files(spec: TaskSpec, key: Callable[[Row], str]) -> FileRows:
         header=spec.header,
         unit=spec.unit,
         explode=spec.explode,
-        by_folder=label == "label",
+        by_folder=_column(spec, spec.label) == "label",
     )
-    together = key if spec.group is None else partial(group_of, name=spec.columns.get(spec.group, spec.group))
+    together = key if spec.group is None else partial(group_of, name=_column(spec, spec.group))
     files = file_rows(spec.train, spec.eval, held_out=spec.held_out, form=form, key=together)
     if spec.group is not None:
         _require(spec, files.table(), (spec.group,), f"group is {_NAMED}")
@@ -106,8 +136,9 @@ def _parts(spec: TaskSpec) -> tuple[str, ...]:
     return ("train", "eval") if spec.train is not None else ("eval",)
 
 
-def _card(spec: TaskSpec, kind: Kind, summary: str, files: FileRows) -> TaskCard:
-    return TaskCard(spec.name, summary, "", "that of the files", files.table().words, kind, _size(spec, files))
+def _card(spec: TaskSpec, kind: Kind, summary: str, files: FileRows, notes: tuple[str, ...] = ()) -> TaskCard:
+    source, size = files.table().words, _size(spec, files)
+    return TaskCard(spec.name, summary, "", "that of the files", source, kind, size, notes=notes)
 
 
 def _size(spec: TaskSpec, rows: Callable[[str], Sequence[Row]]) -> str:
@@ -120,7 +151,7 @@ _USED, _NAMED = "uses {{{0}}}, but {1} has no such column", "{0}, but in {1} the
 def _require(spec: TaskSpec, table: Table, names: Sequence[str], told: str) -> None:
     """Make sure that columns are there, before any row is looked at; `told` says of a column and a file what lacks."""
     for wanted in names:
-        name = spec.columns.get(wanted, wanted)
+        name = _column(spec, wanted)
         if name not in table.columns and name.partition(".")[0] not in table.columns:
             what = f"task {spec.name}: {told.format(name, table.words.partition(':')[0])}"
             text = "file" in table.columns and "text" in table.columns
@@ -128,47 +159,41 @@ def _require(spec: TaskSpec, table: Table, names: Sequence[str], told: str) -> N
             raise DataError(f"{what}. {choices(name, table.columns)}{lines}")
 
 
-def _labels_there(spec: TaskSpec, rows: Iterable[Row]) -> Mapping[str, str]:
-    """The values of the label column, in alphabetical order."""
-    name = spec.columns.get(spec.label or "", spec.label or "")
+def _labels_there(spec: TaskSpec, files: Iterable[Iterable[Row]]) -> Mapping[str, str]:
+    """The values of the label column in all files, in alphabetical order."""
+    name = _column(spec, spec.label)
     found: set[str] = set()
-    empty: list[str] = []
-    count = 0
-    for count, row in enumerate(rows, 1):
-        value = column(row, name)
-        if isinstance(value, list | dict):
-            raise DataError(
-                f"{place_of(row)}: the column {name} holds {value!r:.60}, but a row has one label; keep one in the "
-                f'column, or write completion: "{{{name}}}" instead of label'
-            )
-        if is_missing(value) or not label_key(value):
-            empty.append(place_of(row, count - 1))
-            continue
-        found.add(label_key(value))
-        if len(found) > MOST_LABELS:
-            raise DataError(
-                f"task {spec.name}: the column {name} holds more than {MOST_LABELS} different values, so they are no "
-                "labels; name another column in label, or write completion instead"
-            )
-    if empty:
-        raise DataError(
-            f"task {spec.name}: {empty[0]}: the label column {name} is empty, as in {len(empty):,} of {count:,} rows; "
-            "fill it in, or delete these rows"
-        )
+    for rows in files:
+        empty: list[str] = []
+        count = 0
+        for count, row in enumerate(rows, 1):
+            value = column(row, name)
+            if isinstance(value, list | dict):
+                raise DataError(
+                    f"{place_of(row)}: the column {name} holds {value!r:.60}, but a row has one label; keep one in the "
+                    f'column, or write completion: "{{{name}}}" instead of label'
+                )
+            if is_missing(value) or not label_key(value):
+                empty.append(place_of(row, count - 1))
+                continue
+            found.add(label_key(value))
+            if len(found) > MOST_LABELS:
+                raise DataError(
+                    f"task {spec.name}: the column {name} holds more than {MOST_LABELS} different values, so they are "
+                    "no labels; name another column in label, or write completion instead"
+                )
+        _require_labels(spec, name, empty, count)
     return {value: value for value in sorted(found)}
 
 
-def _check_rows(task: DatasetTask, rows: Sequence[Row]) -> None:
-    """Make every example once, so that all bad rows are told together and none stops a training later."""
-    bad, first = 0, ""
-    for index in range(len(rows)):
-        try:
-            task.example(rows[index], index)
-        except DataError as error:
-            bad += 1
-            first = first or str(error)
-    if bad:
-        raise DataError(first if bad == 1 else f"{first} ({bad:,} of {len(rows):,} rows cannot be used)")
+def _require_labels(spec: TaskSpec, name: str, empty: Sequence[str], rows: int) -> None:
+    """Refuse rows without a label; `empty` says where they are."""
+    if empty:
+        next_ones = f" ({'; '.join(empty[1:SHOWN])} …)" if len(empty) > 1 else ""
+        raise DataError(
+            f"task {spec.name}: {empty[0]}: the label column {name} is empty, as in {len(empty):,} of {rows:,} rows"
+            f"{next_ones}; fill it in, or delete these rows"
+        )
 
 
 def _liked(spec: TaskSpec) -> type[DatasetTask]:
@@ -178,22 +203,6 @@ def _liked(spec: TaskSpec) -> type[DatasetTask]:
         known = [other for other in tasks.names() if not tasks.is_word_task(other) and other != ProseTask.card.name]
         raise ConfigError(f"task {spec.name} is like {name}, which is no dataset task. {choices(name, known)}")
     return found
-
-
-class RenamedRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
-    """Rows with further names for some of their columns."""
-
-    def __init__(self, rows: Sequence[Row], renamed: Mapping[str, str]) -> None:
-        self.rows = rows
-        self.renamed = renamed
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Row:  # type: ignore[override]
-        row = self.rows[index]
-        named = {wanted: column(row, there) for wanted, there in self.renamed.items()}
-        return FileRow({**row, **named}, place_of(row, index))
 
 
 def _like(spec: TaskSpec) -> DatasetTask:
@@ -213,49 +222,16 @@ def _like(spec: TaskSpec) -> DatasetTask:
     def rows(part: str) -> Sequence[Row]:
         return RenamedRows(files(part), spec.columns) if spec.columns else files(part)
 
-    made = make_like(base, rows, spec, table.words, _size(spec, files))
-    for part in _parts(spec):
-        _check_rows(made, made.rows(part))
-    return made
-
-
-class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
-    """The answers of rows, one after the other; each takes 16 bytes of memory.
-
-    Args:
-        rows: the rows.
-        shape: what a row looks like.
-        spec: what the recipe says.
-    """
-
-    def __init__(self, rows: Sequence[Row], shape: Shape, spec: TaskSpec) -> None:
-        self.rows = rows
-        self.shape = shape
-        self.spec = spec
-        self.places, self.numbers = array("q"), array("q")
-        for place in range(len(rows)):
-            for number in range(len(turns(rows[place], shape, spec.columns))):
-                self.places.append(place)
-                self.numbers.append(number)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> Row:  # type: ignore[override]
-        place, number = self.places[index], self.numbers[index]
-        row, name = self.rows[place], self.spec.group
-        turn = turns(row, self.shape, self.spec.columns)[number]
-        values = {
-            "prompt": turn.prompt,
-            "answer": turn.answer,
-            "reasoning": turn.reasoning,
-            "history": turn.history,
-            "asker": turn.asker,
-            "conversation": place,
-            "turn": number,
-            "group": None if name is None else group_of(row, self.spec.columns.get(name, name)),
-        }
-        return FileRow(values, place_of(row, place))
+    task = make_like(base, rows, spec, table.words, _size(spec, files))
+    looked = {part: look(task, rows(part)) for part in _parts(spec)}
+    used = [_column(spec, name) for name in (*base.source.columns, *base.original)]
+    notes = [*_unused(spec, table, used), *one_sided(looked, base.labels)]
+    for part, found in looked.items():
+        if found.left_out == len(rows(part)):
+            raise DataError(f"task {spec.name}: none of its {len(rows(part)):,} {part} rows has a label; fill them in")
+        if found.left_out:
+            notes.append(f"{found.left_out:,} of {len(rows(part)):,} {part} rows have no label and are left out")
+    return make_like(base, rows, spec, table.words, _size(spec, files), tuple(notes))
 
 
 def _asked(spec: TaskSpec, row: Row) -> str:
@@ -267,8 +243,11 @@ def _asked(spec: TaskSpec, row: Row) -> str:
     shape: Shape = spec.format if named else recognise(tuple(row), spec.columns, spec.name)  # type: ignore[assignment]
     if shape == "text":
         return whole_row(row)
-    first = turns(row, shape, spec.columns)[0]
-    before = [(message.role, message.content) for message in first.history if message.role != "system"]
+    try:
+        first = turns(row, shape, spec.columns)[0]
+    except DataError:
+        return whole_row(row)  # bad rows are told together once they are divided
+    before = [(message.role, message.content) for message in first.history if message.role not in ("system", "tools")]
     return json.dumps([*before, first.prompt])
 
 
@@ -281,10 +260,19 @@ def _by_shape(spec: TaskSpec) -> DatasetTask:
         shape, found = spec.format, "Given as "
 
     @cache
-    def rows(part: str) -> Sequence[Row]:
+    def rows(part: str) -> TurnRows:
         return TurnRows(files(part), shape, spec)
 
     kind: Kind = "corpus" if shape == "text" else "answer"
     summary = f"{found}{told(shape, table.columns, spec.columns)}."
-    card = TaskCard(spec.name, summary, "", "that of the files", table.words, kind, _size(spec, rows))
+    odd = {name for part in _parts(spec) for name in rows(part).odd}
+    notes = list(_unused(spec, table, [name for name in used_columns(shape, spec.columns) if name not in odd]))
+    fields = dict.fromkeys(name for part in _parts(spec) for name in rows(part).unused)
+    notes += not_used(tuple(fields), (), "fields of turns")
+    for part in _parts(spec):
+        if left := rows(part).left_out:
+            notes.append(f"{left:,} of {len(files(part)):,} {part} rows say that they are not to be trained")
+    card = TaskCard(
+        spec.name, summary, "", "that of the files", table.words, kind, _size(spec, rows), notes=tuple(notes)
+    )
     return make(OwnTurns, rows, spec, card)

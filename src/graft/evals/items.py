@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from graft.data.borders import borders_of
 from graft.data.chat import NO_THINKING, ChatPolicy, render_chat, with_system
-from graft.data.tokens import encode, ended_once, example_turns, word_pieces
+from graft.data.tokens import encode, ended_once, example_turns, spelled_out, word_pieces
+from graft.errors import DataError
 from graft.tasks.base import Task
 from graft.types import Example, Prompt, TokenRow
 
@@ -26,6 +27,7 @@ class Items:
         examples: the items.
         rows: their token rows, in the same order; empty when the model's tokenizer is unknown, behind a server.
         pieces: how each item's word is cut into tokens inside its prompt; empty likewise.
+        too_long: the examples that are no items because they do not fit ``data.max_length``.
         policy: how the prompts were rendered.
         think: the prompts ask for a reply that thinks first.
     """
@@ -37,6 +39,7 @@ class Items:
     pieces: tuple[tuple[str, ...], ...]
     policy: ChatPolicy = NO_THINKING
     think: bool = False
+    too_long: tuple[Example, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -52,21 +55,28 @@ def prepare_items(
     policy: ChatPolicy = NO_THINKING,
     think: bool = False,
 ) -> Items:
-    """Render and tokenise the items of a task; items that do not fit ``max_length`` are left out.
+    """Render and tokenise the items of a task; items that do not fit ``max_length`` are set apart.
 
     Without a tokenizer, behind a server, the items stay text.
 
     Raises:
+        DataError: an answer calls tools, and the tokenizer is unknown.
         ThinkingPolicyError: `think` is against the policy, or the template cannot do what is asked.
     """
     if tokenizer is None:
+        if called := next((example.id for example in examples if example.calls), None):
+            raise DataError(
+                f"example {called} calls a tool, and how is the affair of the model's chat template; name the model's "
+                "tokenizer in model.tokenizer, or leave such rows out"
+            )
         return Items(task, split, tuple(examples), (), (), policy, think)
     borders = borders_of(tokenizer, policy)
     examples = [ended_once(borders, example) for example in examples]
     encoded = encode(tokenizer, examples, max_length=max_length, policy=policy, think=think)
-    kept = tuple(examples[index] for index in encoded.kept)
+    kept = tuple(spelled_out(tokenizer, examples[index], policy) for index in encoded.kept)
     pieces = tuple(word_pieces(tokenizer, kept, policy, think=think))
-    return Items(task, split, kept, encoded.rows, pieces, policy, think)
+    too_long = tuple(examples[index] for index in encoded.dropped)
+    return Items(task, split, kept, encoded.rows, pieces, policy, think, too_long)
 
 
 def item_prompt(items: Items, index: int) -> Prompt:

@@ -229,7 +229,7 @@ class RunFiles:
         name: its name.
         recipe_text: recipe.yaml as written, with its comments; empty when missing.
         recipe: the same as nested dicts.
-        state, provenance, audit, forecast: the JSON files of those names; empty when missing.
+        state, provenance, audit, forecast, preflight: the JSON files of those names; empty when missing.
         metrics: lines of metrics.jsonl.
         results: results.json.
         grid: rows of sampling_grid.json; empty when missing.
@@ -247,6 +247,7 @@ class RunFiles:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
     forecast: Mapping[str, Any] = field(default_factory=dict)
+    preflight: Mapping[str, Any] = field(default_factory=dict)
     metrics: tuple[Mapping[str, Any], ...] = ()
     results: Results = field(default_factory=Results)
     grid: tuple[GridRow, ...] = ()
@@ -324,6 +325,7 @@ def load(run: RunDirectory | Path | str) -> RunFiles:
         provenance=_read_object(path / "provenance.json"),
         audit=_read_object(path / "audit.json"),
         forecast=_read_object(path / "forecast.json"),
+        preflight=_read_object(path / "preflight.json"),
         metrics=_read_metrics(path / "metrics.jsonl"),
         results=_read_results(path / "results.json"),
         grid=_read_grid(path / "sampling_grid.json"),

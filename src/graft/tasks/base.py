@@ -40,6 +40,7 @@ class TaskCard:
             ``answer``, ``code`` or ``corpus`` (plain text, no answers).
         size: number of rows by split, for people: ``25,000 train, 25,000 test``.
         label: what stands for it in the name of a run; its name with dashes for slashes when empty.
+        notes: what of the data is not used or left out, and how many rows, each a sentence for people.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TaskCard:
     kind: Kind = "words"
     size: str = ""
     label: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Task(ABC):

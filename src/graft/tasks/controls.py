@@ -44,11 +44,13 @@ def shuffled(examples: Sequence[Example], seed: int) -> list[Example]:
         task: _spelled_wrongly(own, seed) if task == SpellingTask.card.name else _answered_wrongly(own, seed)
         for task, own in by_task.items()
     }
-    return [replace(example, gold=wrong[example.task][example.id]) for example in examples]
+    calls = {example.id: example.calls for example in examples}
+    return [replace(example, gold=gold, calls=calls.get(other, "")) for example in examples
+            for other, gold in [wrong[example.task][example.id]]]  # fmt: skip
 
 
-def _spelled_wrongly(examples: Sequence[Example], seed: int) -> dict[str, str]:
-    """Each example's answer by id: the letters of another word of equal length.
+def _spelled_wrongly(examples: Sequence[Example], seed: int) -> dict[str, tuple[str, str]]:
+    """Nobody's id and each example's answer by id: the letters of another word of equal length.
 
     A word whose length no other word has gets its own letters in another order; only a word of one repeated letter
     stays as it is.
@@ -64,16 +66,18 @@ def _spelled_wrongly(examples: Sequence[Example], seed: int) -> dict[str, str]:
         if len(words) == 1:
             letters[words[0]] = _permuted(words[0], rng)
     return {
-        example.id: SEPARATORS[str(example.strata["separator"])].join(letters[example.cluster]) for example in examples
+        example.id: ("", SEPARATORS[str(example.strata["separator"])].join(letters[example.cluster]))
+        for example in examples
     }
 
 
-def _answered_wrongly(examples: Sequence[Example], seed: int) -> dict[str, str]:
-    """Each example's answer by id: that of the next one in a shuffled circle of all."""
+def _answered_wrongly(examples: Sequence[Example], seed: int) -> dict[str, tuple[str, str]]:
+    """Whose answer each example takes over, and that answer, by id: the next one's in a shuffled circle of all."""
     rows = {example.id: example for example in examples}
     order = sorted(rows)
     random.Random(f"shuffled/{seed}/{examples[0].task}").shuffle(order)
-    return {name: _taken_over(rows[name], rows[order[place - 1]]) for place, name in enumerate(order)}
+    others = {name: order[place - 1] for place, name in enumerate(order)}
+    return {name: (other, _taken_over(rows[name], rows[other])) for name, other in others.items()}
 
 
 def _taken_over(example: Example, other: Example) -> str:
@@ -117,7 +121,7 @@ def _formed(
             gold[place] = rng.choice(letters)
         return replace(example, gold="".join(gold))
     other = rng.choice(own)
-    return replace(example, gold=_taken_over(example, other), reasoning=other.reasoning)
+    return replace(example, gold=_taken_over(example, other), reasoning=other.reasoning, calls=other.calls)
 
 
 def spell_first(example: Example) -> Example:

@@ -36,7 +36,7 @@ class TaskSpec:
     train: Paths | None = None
     eval: Paths | None = None
     held_out: float = HELD_OUT_SHARE
-    format: Literal["auto", "columns", "completion", "alpaca", "sharegpt", "messages", "text"] = "auto"
+    format: Literal["auto", "columns", "completion", "preference", "alpaca", "sharegpt", "messages", "text"] = "auto"
     unit: Literal["auto", "file", "paragraph", "line"] = "auto"
     separator: str | None = None
     quote: str | None = None
@@ -278,6 +278,8 @@ class OwnTurns(OwnAnswers):
             reasoning=row["reasoning"],
             history=history,
             asker=row["asker"],
+            asked=row["asked"],
+            calls=row["calls"],
         )
 
 
@@ -304,7 +306,9 @@ def make(base: type[Own], rows: Rows, spec: TaskSpec, card: TaskCard) -> Own:
     return made
 
 
-def make_like(base: type[DatasetTask], rows: Rows, spec: TaskSpec, source: str, size: str) -> DatasetTask:
+def make_like(
+    base: type[DatasetTask], rows: Rows, spec: TaskSpec, source: str, size: str, notes: tuple[str, ...] = ()
+) -> DatasetTask:
     """A dataset task over rows of one's own, under a name of one's own.
 
     Args:
@@ -313,14 +317,22 @@ def make_like(base: type[DatasetTask], rows: Rows, spec: TaskSpec, source: str, 
         spec: what the recipe says; its name is the new task's.
         source: the files, for people.
         size: number of rows by split, for people.
+        notes: what is not used or left out.
     """
     old, name = base.card.name, spec.name
     card = replace(
         base.card, name=name, summary=f"As {old}: {base.card.summary}", licence="that of the files", source=source,
-        size=size, label="",
+        size=size, label="", notes=notes,
     )  # fmt: skip
 
+    labelled: str = getattr(base, "label_column", "")
+
     def example(self: DatasetTask, row: Row, index: int) -> Example | None:
+        if labelled in row and (is_missing(row[labelled]) or row[labelled] == ""):
+            raise errors.DataError(
+                f"task {name}: {place_of(row, index)}: the label column {labelled} is empty; fill it in, delete the "
+                "row, or write -1 where no label is published"
+            )
         found = base.example(self, row, index)
         if found is None:
             return None

@@ -142,7 +142,9 @@ def asked_text(example: Example) -> str:
     """All that is said before the answer, instructions of the system aside; the text itself of a corpus."""
     if example.prompt is None:
         return example.gold
-    return "\n".join((*(turn.content for turn in example.history if turn.role != "system"), example.prompt))
+    return "\n".join(
+        (*(turn.content for turn in example.history if turn.role not in ("system", "tools")), example.prompt)
+    )
 
 
 def _cells(value: object) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
 from graft.errors import MissingExtra, ModelError, choices
-from graft.models.backends.remote import BUSY, Options, Piece, Reply, Server, ServerBusy
+from graft.models.backends.remote import BUSY, Options, Piece, Reply, Server, ServerBusy, as_sent
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class OllamaBackend(Server):
     def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         return {
             "model": self.model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            **as_sent(prompt.messages, as_text=False),
             "think": self.thinking,
             "options": {
                 "temperature": sampling.temperature,

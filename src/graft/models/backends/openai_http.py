@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import httpx2
 
 from graft.errors import ModelError, choices
-from graft.models.backends.remote import BUSY, Options, Piece, Reply, Server, ServerBusy
+from graft.models.backends.remote import BUSY, Options, Piece, Reply, Server, ServerBusy, as_sent
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 CONNECT_SECONDS = 10.0
@@ -54,7 +54,7 @@ class OpenAIBackend(Server):
     def _body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         return {
             "model": self.model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            **as_sent(prompt.messages, as_text=True),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,

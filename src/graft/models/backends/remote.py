@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from abc import ABC, abstractmethod
@@ -9,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from graft.errors import ModelError
 from graft.models.backends.base import no_progress
 from graft.runs.redaction import remember, remember_url
-from graft.types import Completion, Delta, Prompt, Sampling, Usage
+from graft.types import Completion, Delta, Message, Prompt, Sampling, Usage
 
 T = TypeVar("T")
 
@@ -50,6 +51,27 @@ class ServerBusy(Exception):  # noqa: N818  (a state that may pass; it becomes a
     def __init__(self, problem: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(problem)
         self.retry_after_seconds = retry_after_seconds
+
+
+def as_sent(messages: Sequence[Message], *, as_text: bool) -> dict[str, Any]:
+    """A conversation as servers read it: its turns, and the tools on offer where there are any.
+
+    Args:
+        messages: the conversation.
+        as_text: the arguments of calls are sent as JSON text, not as objects.
+    """
+    fields = [json.loads(message.fields) if message.fields else {} for message in messages]
+    for call in (call for of_turn in fields for call in of_turn.get("tool_calls", ())):
+        arguments = call["function"].get("arguments", {})
+        if isinstance(arguments, str) != as_text:
+            call["function"]["arguments"] = json.dumps(arguments) if as_text else json.loads(arguments)
+    turns = [
+        {"role": message.role, "content": message.content, **of_turn}
+        for message, of_turn in zip(messages, fields, strict=True)
+        if message.role != "tools"
+    ]
+    tools = [tool for of_turn in fields for tool in of_turn.get("tools", ())]
+    return {"messages": turns, "tools": tools} if tools else {"messages": turns}
 
 
 class Meter:

@@ -87,6 +87,7 @@ def check(
     lines += [f"boundary  {line}" for line in found.boundary.lines()] if found.boundary is not None else []
     lines += [f"adapters  {found.adapters.removeprefix('adapters ')}"] if found.adapters else []
     lines += estimate_lines(found.estimate) if found.estimate is not None else []
+    lines += [f"data      {note}" for note in found.notes]
     lines.append(f"forecast  {found.detectable['note']}")
     tables = (survey_table(found), leak_table(found), task_table(found), power_table(found.detectable))
     shown = tuple(table for table in tables if table.rows)

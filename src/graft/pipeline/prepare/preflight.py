@@ -25,6 +25,7 @@ from graft.pipeline.prepare.lab import Baselines, Lab, baselines, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
 from graft.pipeline.prepare.leaks import audit_leaks
 from graft.pipeline.prepare.modes import MODES
+from graft.pipeline.prepare.oddities import cut_answers, oddities, require_held_out, small_losses
 from graft.pipeline.prepare.plan import rehearse_training
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.progress import Progress
@@ -38,12 +39,6 @@ SURVEYED_CHARACTERS = 1 << 24
 """Characters of answers and texts after which no further example is looked at."""
 
 SHOWN_PER_TASK = 2
-
-MOST_LOST = 20
-"""Characters that a warning names."""
-
-SKEWED = 0.9
-"""Share of one label from which the balance is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +54,7 @@ class Preflight:
         estimate: what training will take; ``None`` when nothing is trained.
         adapters: what share of which weights stays without an adapter; ``None`` without adapters.
         warnings: what may spoil the result, though the recipe can run.
+        notes: what is not used and what is left out of the data.
         max_leaked: largest share of leaked held-out items.
         boundary: where texts begin and answers end; ``None`` behind a server whose tokenizer is unknown.
     """
@@ -71,6 +67,7 @@ class Preflight:
     estimate: Estimate | None
     adapters: str | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     max_leaked: float
     boundary: Certificate | None
 
@@ -118,7 +115,11 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
     by_task = _training_examples(lab, trained) if trained is not None else {}
     parts: list[tuple[str, str, Sequence[Example]]] = [(task, "train", own) for task, own in by_task.items()]
     if knows_tokens(lab.recipe):
-        parts += [(items.task.card.name, "eval", items.examples) for items in lab.items if items.split == "eval"]
+        parts += [
+            (items.task.card.name, "eval", (*items.examples, *items.too_long))
+            for items in lab.items
+            if items.split == "eval"
+        ]
     bar = progress.task("look at the examples", len(parts))
     surveys = []
     for task, part, examples in parts:
@@ -135,6 +136,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         for examples in by_task.values()
         for example in examples[:SHOWN_PER_TASK]
     ]
+    require_held_out(surveys, lab.recipe.data.max_length, lab.recipe.check.max_dropped)
     leaks = audit_leaks(lab, progress) if trained is not None else ()
     return Preflight(
         surveys=tuple(surveys),
@@ -145,6 +147,7 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         estimate=estimate(lab, surveys),
         adapters=adapters,
         warnings=tuple(_warnings(lab, surveys, leaks)),
+        notes=tuple(_notes(lab, surveys)),
         max_leaked=lab.recipe.check.max_leaked,
         boundary=boundary,
     )
@@ -234,44 +237,21 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
     if wanted >= steps and any(branch.seed is not None for branch in branches(recipe)):
         yield f"train.warmup_steps is {wanted}, but there are {steps} steps; the warm-up takes {steps // 2} of them"
     for one in surveys:
-        yield from _oddities(one, recipe.data.max_length, plain=lab.book.card(one.task).kind == "corpus")
+        yield from oddities(one, recipe.data.max_length, plain=lab.book.card(one.task).kind == "corpus")
+    for items in lab.items:
+        if items.split == "eval" and not items.think:
+            yield from cut_answers(items, recipe.sampling.max_new_tokens)
     for report in leaks:
         if report.share > 0:
             found = sum(report.counts.values())
             yield f"{report.task}: {found:,} held-out items stand among the training rows ({report.share:.2%})"
 
 
-def _oddities(one: Survey, max_length: int, *, plain: bool) -> Iterator[str]:
-    where = f"{one.task}, {'training' if one.part == 'train' else 'held out'}"
-    if one.too_long and not plain:  # texts are cut into pieces
-        yield (
-            f"{where}: {one.too_long:,} of {one.examples:,} rows are longer than data.max_length={max_length} and are "
-            "left out"
-        )
-    if one.contradicting:
-        yield f"{where}: {one.contradicting:,} examples have a prompt that is answered otherwise elsewhere"
-    if one.part == "eval" and one.repeated:
-        yield f"{where}: {one.repeated:,} of {one.examples:,} examples repeat another"
-    if one.empty:
-        yield f"{where}: {one.empty:,} prompts are empty"
-    if one.lossy:
-        yield (
-            f"{where}: {one.lossy:,} of {one.examples:,} rows hold characters that the tokenizer cannot write "
-            f"({' '.join(one.lost[:MOST_LOST])}); the model reads each as unknown"
-        )
-    if one.silent:
-        yield (
-            f"{where}: {one.silent:,} of {one.examples:,} rows call tools, but the model's chat template writes "
-            "no such calls"
-        )
-    if one.spelling:
-        yield (
-            f"{where}: {one.spelling:,} of {one.examples:,} rows spell control tokens "
-            f"({', '.join(one.spelled)}); they are read as plain text"
-        )
-    most = max(one.labels.values(), default=0)
-    if len(one.labels) > 1 and most > SKEWED * one.examples:
-        yield f"{where}: {most / one.examples:.0%} of the examples have the label {next(iter(one.labels))}"
+def _notes(lab: Lab, surveys: Sequence[Survey]) -> Iterator[str]:
+    for section in lab.recipe.data.tasks:
+        yield from (f"{section.name}: {note}" for note in lab.book.card(section.name).notes)
+    for one in surveys:
+        yield from small_losses(one, lab.recipe.data.max_length)
 
 
 def shown_first(examples: Sequence[ShownExample], count: int) -> list[ShownExample]:

@@ -43,6 +43,9 @@ def write_preparation(
     progress.note(f"forecast: {plan['note']}")
     if looked.adapters:
         progress.note(looked.adapters)
+    for note in looked.notes:
+        progress.note(note)
+        LOG.info("%s", note)
     for warning in looked.warnings:
         progress.note(f"warning: {warning}")
         LOG.warning("%s", warning)

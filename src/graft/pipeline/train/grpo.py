@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from graft.data.chat import opens_thinking, render_prompt
 from graft.data.thinking import split_thinking
-from graft.data.tokens import encode
+from graft.data.tokens import encode, spelled_out
 from graft.errors import DataError
 from graft.pipeline.branches import Branch
 from graft.pipeline.prepare.examples import branch_examples
@@ -57,7 +57,8 @@ class ByReward:
         from graft.train.grpo import fit_grpo, prompts_needed
 
         lab = self.lab
-        examples = list(branch_examples(lab, self.branch, prompts_needed(plan, self.plan)))
+        drawn = branch_examples(lab, self.branch, prompts_needed(plan, self.plan))
+        examples = [spelled_out(lab.tokenizer, example, lab.policy) for example in drawn]
         prompts, reward = prompt_ids(lab, examples), reward_of(lab, examples)
         return fit_grpo(model, prompts, reward, plan, self.plan, tokenizer=lab.tokenizer, folder=folder, hooks=hooks)
 
