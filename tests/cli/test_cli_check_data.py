@@ -112,14 +112,6 @@ MISTAKES = {
         )[1],
         "lists.json: the lists by column must be equally long, but their lengths are text 3, label 2",
     ),
-    "a label that begins another": (
-        lambda: (
-            Path("eval.csv").write_text(table(60, 3, ("good", "good enough"))),
-            Path("train.csv").write_text(table(80, 4, ("good", "good enough"))),
-            recipe(own()),
-        )[2],
-        "the label 'good' is a token prefix of 'good enough'",
-    ),
 }
 
 

@@ -128,3 +128,28 @@ def test_the_reference_and_the_schema_know_every_field_of_a_task() -> None:
     assert "| `data.tasks` | list of tasks |" in page
     assert "mapping of text to text" in page
     assert Recipe().data.tasks == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"metric": "mae", "label": "l"}, "has metric mae, but labels"),
+        ({"tolerance": 0.5, "completion": "{a}"}, r"has tolerance 0\.5, but metric auto; take number, mae or rmse"),
+        ({"metric": "micro_f1", "label": "l"}, "needs several labels a row; set several"),
+        ({"several": ",", "completion": "{a}"}, "has several labels a row, but no label"),
+        ({"several": ",", "label": "l", "metric": "mcc"}, "has several labels a row, but metric mcc"),
+        ({"quote": "ab", "label": "l"}, "has quote 'ab', but it is one character or none"),
+        ({"explode": "a.b", "label": "l"}, r"has explode 'a\.b', but it names lists from the outside"),
+    ],
+)
+def test_settings_of_a_task_that_do_not_fit_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TaskSection.model_validate({"name": "t", "train": "a.csv", "prompt": "{q}", **fields})
+
+
+def test_a_task_takes_one_path_a_pattern_or_a_list() -> None:
+    assert TaskSection.model_validate({"name": "t", "train": "a/*.csv"}).train == Path("a/*.csv")
+    assert TaskSection.model_validate({"name": "t", "train": ["a.csv", "b.csv"]}).train == (
+        Path("a.csv"),
+        Path("b.csv"),
+    )

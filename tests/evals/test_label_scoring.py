@@ -296,7 +296,6 @@ def test_mean_divides_by_the_tokens_and_prior_takes_off_what_the_label_has_anywa
 @pytest.mark.parametrize(
     ("options", "gold", "message"),
     [
-        (("good", "good enough"), "good", "toy/0: the label 'good' is a token prefix of 'good enough'"),
         (("good", "good"), "good", "toy/0 has an option twice: 'good', 'good'"),
         (("good", "bad"), "fine", "toy/0: its answer 'fine' is none of its options 'good', 'bad'"),
         (("good",), "good", "toy/0 has 1 options, but a label is chosen from at least two"),
@@ -307,6 +306,20 @@ def test_labels_that_cannot_be_told_apart_are_one_clear_error(
 ) -> None:
     with pytest.raises(DataError, match=message):
         encode_options(tokenizer, items_of(tokenizer, [("Well?", gold)], options))
+
+
+@pytest.mark.parametrize("options", [("good", "good enough", "bad"), tuple(map(str, range(1, 11))), (" yes", " no")])
+def test_labels_that_begin_one_another_are_told_apart_by_their_end(
+    options: tuple[str, ...], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = loud(toy_model())
+    items = items_of(tokenizer, [("Well?", options[0])], options)
+    [found] = label_fields(model, tokenizer, items, way="sum", token_budget=1024)
+    examples = [Example("n", "toy", "Well?", option) for option in options]
+    rows = encode(tokenizer, examples, max_length=500, policy=NO_THINKING).rows
+    expected = [alone(model, row.prompt, row.completion) for row in rows]
+    assert found["option_scores"] == pytest.approx(expected, rel=1e-4)
+    assert found["label_choice"] == options[expected.index(max(expected))]
 
 
 def test_two_labels_with_the_same_tokens_are_one_clear_error(

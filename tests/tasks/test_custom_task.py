@@ -14,8 +14,9 @@ import pytest
 from graft import tasks
 from graft.data.user_tasks import TaskSpec, check_spec, load_user_task
 from graft.errors import ConfigError, DataError
-from graft.tasks.custom import Template, column, label_key
+from graft.tasks.custom import Template, column
 from graft.tasks.dataset import DatasetTask, is_held_out
+from graft.tasks.labels import label_key
 from graft.types import Example
 
 DATA = os.environ.get("GRAFT_TEST_DATA")
@@ -243,6 +244,73 @@ def test_all_bad_labels_are_counted_and_the_first_five_shown(tmp_path: Path) -> 
     (tmp_path / "a.csv").write_text("text,label\n" + "x,\n" * 8 + "y,no\nz,yes\n")
     with pytest.raises(DataError, match=r"line 2: the label column label is empty, as in 8 of 10 rows \(.*line 6 …\)"):
         own(tmp_path / "a.csv", prompt="{text}", label="label")
+
+
+NUMBERS = {"metric": "mae", "prompt": "{q}", "completion": "{a}"}
+
+
+@pytest.mark.parametrize(
+    ("gold", "tolerance", "reply", "right", "error"),
+    [
+        ("5", None, "5", True, 0.0),
+        ("5", None, "5.4", False, 0.4),
+        ("100", None, "1", False, 99.0),
+        ("5", 0.5, "I would say 5.4.", True, 0.4),
+        ("5", 0.0, "5.4", False, 0.4),
+        ("3.2", None, "3.24", True, 0.04),
+        ("40%", 1.0, "41", True, 1.0),
+        ("-2", None, "minus 2", True, 0.0),
+        ("5", None, "no idea", False, None),
+    ],
+)
+def test_a_number_is_as_wrong_as_it_is_far(
+    tmp_path: Path, gold: str, tolerance: float | None, reply: str, right: bool, error: float | None
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"q": "How many?", "a": gold}))
+    made = own(tmp_path / "a.jsonl", tolerance=tolerance, **NUMBERS)
+    score = made.score(examples(made)[0], reply)
+    assert (score.lenient, score.parsed) == (right, error is not None)
+    assert score.details.get("absolute_error") == (None if error is None else pytest.approx(error))
+
+
+def test_a_right_answer_that_is_no_number_is_refused_where_numbers_are_scored(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"q": "x", "a": "3"}\n{"q": "y", "a": "three-ish"}\n')
+    with pytest.raises(DataError, match=r"line 2: the right answer is 'three-ish', but metric mae is about numbers"):
+        own(tmp_path / "a.jsonl", **NUMBERS)
+
+
+TOPICS = {"prompt": "{t}", "label": "l", "several": ","}
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "strict", "right", "hits"),
+    [
+        ("sport, money", "money, sport", False, True, 2),
+        ("money, sport", "money, sport", True, True, 2),
+        ("The topics are money and sport.", "money, sport", False, True, 2),
+        ("sport", "sport", False, False, 1),
+        ("money, sport, art", "art, money, sport", False, False, 2),
+        ("money and sport, but not art", "money, sport", False, True, 2),
+        ("none", "none", False, False, 0),
+        ("Hm?", None, False, False, 0),
+    ],
+)
+def test_several_labels_are_compared_as_sets(
+    tmp_path: Path, reply: str, answer: str | None, strict: bool, right: bool, hits: int
+) -> None:
+    rows = [
+        {"t": "a", "l": ["sport", "money"]},
+        {"t": "b", "l": []},
+        {"t": "c", "l": "art"},
+        {"t": "d", "l": "art,sport"},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = own(tmp_path / "a.jsonl", **TOPICS)
+    assert [example.gold for example in examples(made)] == ["money, sport", "none", "art", "art, sport"]
+    assert made.card.metric == "micro_f1"
+    score = made.score(examples(made)[0], reply)
+    assert (score.answer, score.strict, score.lenient) == (answer, strict, right)
+    assert score.details["true_positives"] == hits
 
 
 def test_an_unknown_label_is_named_with_its_row(reviews: Path) -> None:

@@ -103,11 +103,23 @@ class TaskSection(Section):
     ] = Field(default_factory=dict)
     """The labels, as a list or as what the column holds with the word that is written for it: `{0: bad, 1: good}`."""
 
+    several: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What stands between the labels of a row that may have several, in the cell and in the answer: `","`. A cell may
+    also be a list; an empty one has none of them."""
+
     completion: str | None = None
     """The answer of a task without labels, with columns in braces: `"{answer}"`."""
 
-    metric: Literal["auto", "accuracy", "macro_f1", "mcc", "exact", "f1", "number", "none"] = "auto"
-    """What is reported first; `auto` is accuracy with labels and exact match without."""
+    tolerance: Annotated[float, Field(ge=0.0)] | None = None
+    """Largest difference from the right number that is right, for answers that are numbers; when unset half a unit of
+    the last decimal that is written, and 1% of a number with decimals for the metric `number`."""
+
+    metric: Literal[
+        "auto", "accuracy", "macro_f1", "micro_f1", "mcc", "exact", "f1", "number", "mae", "rmse", "pearson",
+        "spearman", "none",
+    ] = "auto"  # fmt: skip
+    """What is reported first; `auto` is accuracy with labels, micro-F1 with several a row, and exact match without.
+    `mae` and `rmse` are shown as skill: the share of the error of the best constant answer that is gone."""
 
     @model_validator(mode="after")
     def _has_rows(self) -> TaskSection:
@@ -141,10 +153,27 @@ class TaskSection(Section):
             raise ValueError(f"task {self.name} has format columns, but no prompt; write one with columns in braces")
         if self.labels and self.label is None:
             raise ValueError(f"task {self.name} has labels, but no label; name the column that holds them")
-        if self.label is None and self.metric in ("accuracy", "macro_f1", "mcc") and self.like is None:
+        return self
+
+    @model_validator(mode="after")
+    def _metric_fits(self) -> TaskSection:
+        numeric = self.metric in ("mae", "rmse", "pearson", "spearman")
+        if self.label is None and self.metric in ("accuracy", "macro_f1", "micro_f1", "mcc") and self.like is None:
             raise ValueError(f"task {self.name} has metric {self.metric}, which needs labels; take exact, f1 or number")
-        if self.label is not None and self.metric in ("f1", "number"):
+        if self.several is not None and (self.label is None or self.metric in ("accuracy", "mcc")):
+            what = "no label" if self.label is None else f"metric {self.metric}"
+            raise ValueError(
+                f"task {self.name} has several labels a row, but {what}; name the column in label, and take micro_f1, "
+                "macro_f1 or exact"
+            )
+        if self.label is not None and (self.metric in ("f1", "number") or numeric):
             raise ValueError(f"task {self.name} has metric {self.metric}, but labels; take accuracy, macro_f1 or mcc")
+        if self.metric == "micro_f1" and self.several is None:
+            raise ValueError(f"task {self.name} has metric micro_f1, which needs several labels a row; set several")
+        if self.tolerance is not None and self.metric != "number" and not numeric:
+            raise ValueError(
+                f"task {self.name} has tolerance {self.tolerance:g}, but metric {self.metric}; take number, mae or rmse"
+            )
         return self
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from graft.data.thinking import split_thinking
 from graft.errors import DataError
-from graft.tasks.custom import column, is_missing, place_of
+from graft.tasks.custom import column, place_of
 from graft.tasks.dataset import Row
+from graft.tasks.labels import is_missing
 from graft.types import Message
 
 Shape = Literal["preference", "completion", "alpaca", "sharegpt", "messages", "text"]

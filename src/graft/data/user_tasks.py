@@ -19,18 +19,19 @@ from graft.tasks.base import Kind, TaskCard
 from graft.tasks.custom import (
     OwnCompletions,
     OwnLabels,
+    OwnLabelSets,
     OwnTurns,
     TaskSpec,
     Template,
     column,
     group_of,
-    is_missing,
-    label_key,
+    label_keys,
     make,
     make_like,
     place_of,
 )
 from graft.tasks.dataset import DatasetTask, Row
+from graft.tasks.labels import is_missing, label_key
 from graft.tasks.prose import ProseTask
 
 __all__ = ["TaskSpec", "check_spec", "load_user_task"]
@@ -91,16 +92,24 @@ def _labelled(spec: TaskSpec, files: FileRows, prompt: Template) -> DatasetTask:
     if not spec.labels:
         spec = replace(spec, labels=_labels_there(spec, files.given()))
     labels = tuple(dict.fromkeys(spec.labels.values()))
+    if clash := next((label for label in labels if spec.several is not None and spec.several in label), None):
+        raise DataError(
+            f"task {spec.name}: the label {clash!r} holds {spec.several!r}, which stands between labels; name another "
+            "character in several, or another word in labels"
+        )
     if len(labels) < 2:
         raise DataError(
             f"task {spec.name}: {labels[0]!r} is its only label, so there is nothing to tell apart; name another column"
             " in label, all labels in labels, or write completion instead"
         )
-    card = _card(spec, "classification", f"Label {', '.join(labels)}.", files)
-    task = make(OwnLabels, files, spec, card)
+    base: type[OwnLabels] | type[OwnLabelSets] = OwnLabels if spec.several is None else OwnLabelSets
+    kind: Kind = "classification" if spec.several is None else "answer"
+    card = _card(spec, kind, f"Label {', '.join(labels)}{', several a row' * (spec.several is not None)}.", files)
+    task = make(base, files, spec, card)
     looked = {part: look(task, files(part)) for part in _parts(spec)}
-    notes = (*_unused(spec, files.table(), (*prompt.columns, name)), *one_sided(looked, labels))
-    return make(OwnLabels, files, spec, replace(card, notes=notes))
+    sides = one_sided(looked, labels) if spec.several is None else ()
+    notes = (*_unused(spec, files.table(), (*prompt.columns, name)), *sides)
+    return make(base, files, spec, replace(card, notes=notes))
 
 
 def _column(spec: TaskSpec, name: str | None) -> str:
@@ -168,15 +177,16 @@ def _labels_there(spec: TaskSpec, files: Iterable[Iterable[Row]]) -> Mapping[str
         count = 0
         for count, row in enumerate(rows, 1):
             value = column(row, name)
-            if isinstance(value, list | dict):
+            if isinstance(value, dict) or (isinstance(value, list) and spec.several is None):
                 raise DataError(
                     f"{place_of(row)}: the column {name} holds {value!r:.60}, but a row has one label; keep one in the "
-                    f'column, or write completion: "{{{name}}}" instead of label'
+                    f'column, set several: "," for several, or write completion: "{{{name}}}" instead of label'
                 )
-            if is_missing(value) or not label_key(value):
+            keys = [label_key(value)] if spec.several is None else label_keys(value, spec.several)
+            if spec.several is None and (is_missing(value) or not keys[0]):
                 empty.append(place_of(row, count - 1))
                 continue
-            found.add(label_key(value))
+            found.update(keys)
             if len(found) > MOST_LABELS:
                 raise DataError(
                     f"task {spec.name}: the column {name} holds more than {MOST_LABELS} different values, so they are "

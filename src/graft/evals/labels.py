@@ -161,8 +161,8 @@ def encode_options(tokenizer: PreTrainedTokenizerBase, items: Items) -> list[tup
     """The token ids of every item's options as they follow its prompt, the end-of-turn token last.
 
     Raises:
-        DataError: an item has no two options, its gold is none of them, two have the same tokens, one is a token
-            prefix of another, or the prompt's tokens change when an option follows.
+        DataError: an item has no two options, its gold is none of them, two have the same tokens, or the prompt's
+            tokens change when an option follows.
     """
     for example in items.examples:
         _check_options(example)
@@ -283,14 +283,12 @@ def _check_options(example: Example) -> None:
 
 
 def _check_tokens(example: Example, labels: Sequence[Tokens]) -> None:
-    """In sorted order a label stands right before one that it begins."""
-    ordered = sorted(zip((ids[:-1] for ids in labels), example.options, strict=True))
-    for (short, first), (long, second) in pairwise(ordered):
-        if long[: len(short)] == short:
-            rule = "has the same tokens as" if short == long else "is a token prefix of"
+    """A label that begins another differs from it by its end; in sorted order equal ones stand together."""
+    for (ids, first), (others, second) in pairwise(sorted(zip(labels, example.options, strict=True))):
+        if ids == others:
             raise DataError(
-                f"example {example.id}: the label {first!r} {rule} {second!r} ({list(short)}), so a reply that begins "
-                "with the one may mean either; rename one of the labels"
+                f"example {example.id}: the label {first!r} has the same tokens as {second!r} ({list(ids[:-1])}), so a "
+                "reply may mean either; rename one of the labels"
             )
 
 

@@ -85,6 +85,46 @@ def balanced_shares(values_N: ArrayLike, strata_N: ArrayLike) -> Shares:
     return shares
 
 
+def skill_shares(error_N: ArrayLike, reference_N: ArrayLike, power: int) -> Shares:
+    """Shares in a skill: 1 less the size of the errors over that of a reference's errors.
+
+    Args:
+        error_N: (N,) each item's error.
+        reference_N: (N,) the error of the best constant answer to each item; all 0 is undefined.
+        power: 1 for mean absolute errors, 2 for root mean squared ones.
+
+    Source: Murphy (1988), Monthly Weather Review 116:2417 (skill scores).
+    """
+    error, reference = (np.abs(np.asarray(side, dtype=np.float64)) ** power for side in (error_N, reference_N))
+    if not reference.mean() > 0:
+        return np.full(error.shape, np.nan)
+    if not error.any():
+        return np.ones(error.shape)
+    left = (error.mean() / reference.mean()) ** (1 / power)
+    shares: Shares = 1 - left * (1 + (error / error.mean() - reference / reference.mean()) / power)
+    return shares
+
+
+def correlation_shares(gold_N: ArrayLike, said_N: ArrayLike) -> Shares:
+    """Shares in Pearson's correlation; answers that are all the same say nothing and count as 0.
+
+    Args:
+        gold_N: (N,) right numbers; all NaN comes back when they are all the same.
+        said_N: (N,) numbers that were said.
+
+    Source: Devlin, Gnanadesikan & Kettenring (1975), Biometrika 62:531 (the influence function of r).
+    """
+    gold, said = (np.asarray(side, dtype=np.float64) for side in (gold_N, said_N))
+    if not gold.std() > 0:
+        return np.full(gold.shape, np.nan)
+    if not said.std() > 0:
+        return np.zeros(gold.shape)
+    x, y = (gold - gold.mean()) / gold.std(), (said - said.mean()) / said.std()
+    r = float((x * y).mean())
+    shares: Shares = r + x * y - r / 2 * (x**2 + y**2)
+    return shares
+
+
 def classification_change(
     gold_N: ArrayLike, before_SN: ArrayLike, after_SN: ArrayLike, classes: int, clusters: NDArray[Any]
 ) -> dict[str, Change]:

@@ -6,25 +6,29 @@ Metric: as the recipe says; accuracy with labels and exact match without.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isnan
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal, TypeAlias
 
 from graft import errors
-from graft.tasks.answers.numbers import score_number
+from graft.tasks.answers.choices import NO_LABEL, find_labels
+from graft.tasks.answers.numbers import number_of, score_number, score_value
 from graft.tasks.answers.spans import score_span
 from graft.tasks.base import TaskCard
-from graft.tasks.dataset import HELD_OUT_SHARE, DatasetTask, Row, Rows
-from graft.tasks.labels import LabelTask, digest, length_bucket
-from graft.types import Example, Message, Score
+from graft.tasks.dataset import HELD_OUT_SHARE, DatasetTask, Row, Rows, same_text
+from graft.tasks.labels import LabelTask, digest, is_missing, label_key, length_bucket
+from graft.tasks.metric import CALLED, GOLD, NUMERIC
+from graft.types import Example, Message, Score, Stratum
 
 Paths: TypeAlias = Path | tuple[Path, ...]
 """One file, folder or pattern, or several of them."""
 
-Metric = Literal["auto", "accuracy", "macro_f1", "mcc", "exact", "f1", "number", "none"]
+Metric = Literal[
+    "auto", "accuracy", "macro_f1", "micro_f1", "mcc", "exact", "f1", "number", "mae", "rmse", "pearson", "spearman",
+    "none",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,9 @@ class TaskSpec:
     prompt: str | None = None
     label: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    several: str | None = None
     completion: str | None = None
+    tolerance: float | None = None
     metric: Metric = "auto"
 
 
@@ -135,11 +141,6 @@ class Template:
         return "" if is_missing(value) else str(value)
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: null, or the NaN that table tools write for it."""
-    return value is None or (isinstance(value, float) and isnan(value))
-
-
 def group_of(row: Row, name: str) -> str:
     """What a row belongs together with, by a column that the recipe names.
 
@@ -155,15 +156,6 @@ def group_of(row: Row, name: str) -> str:
 def cluster_of(row: Row, spec: TaskSpec, otherwise: str) -> str:
     """The resampling unit of a row: its group where the recipe names such a column, else what is given."""
     return otherwise if spec.group is None else digest(group_of(row, spec.columns.get(spec.group, spec.group)))
-
-
-def label_key(value: Any) -> str:
-    """A label as the recipe writes it: 1, 1.0 and "1" are one label, and so are true and "true"."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 class OwnLabels(LabelTask):
@@ -228,9 +220,33 @@ class OwnAnswers(DatasetTask):
         """Judge one reply by the metric of the recipe."""
         if self.spec.metric == "f1":
             return score_span(example.gold, reply)
+        if self.spec.metric in NUMERIC or (self.spec.metric == "number" and self.spec.tolerance is not None):
+            return score_value(example.gold, reply, self.spec.tolerance)
         if self.spec.metric == "number":
             return score_number(example.gold, reply)
         return super().score(example, reply)
+
+    def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
+        """Of numbers also their median, which of all constant answers is off by the least."""
+        found = dict(super().trivial_answers(examples))
+        if self.spec.metric in NUMERIC:
+            golds = sorted((example.gold for example in examples), key=lambda gold: number_of(gold) or 0.0)
+            found["median"] = [golds[len(golds) // 2]] * len(examples) if golds else []
+        return found
+
+    def checked(self, gold: str, where: str) -> str:
+        """The right answer, which is a number where the metric asks for one.
+
+        Raises:
+            DataError: it is none.
+        """
+        asked = self.spec.metric in NUMERIC or self.spec.tolerance is not None
+        if asked and number_of(gold) is None:
+            raise errors.DataError(
+                f"task {self.spec.name}: {where}: the right answer is {gold!r:.60}, but metric {self.spec.metric} is "
+                "about numbers; mend the row or take another metric"
+            )
+        return gold
 
 
 class OwnCompletions(OwnAnswers):
@@ -259,7 +275,67 @@ class OwnCompletions(OwnAnswers):
             )
         prompt = self.prompt.fill(row)
         cluster = cluster_of(row, self.spec, digest(prompt))
-        return Example(f"{self.card.name}/{index}", self.card.name, prompt, answer, cluster=cluster)
+        gold = self.checked(answer, place_of(row, index))
+        return Example(f"{self.card.name}/{index}", self.card.name, prompt, gold, cluster=cluster)
+
+
+class OwnLabelSets(OwnAnswers):
+    """Several labels a row: the answer lists them, or says that none fits.
+
+    Raises:
+        ConfigError: the prompt is no template.
+    """
+
+    def __init__(self, rows: Rows, spec: TaskSpec) -> None:
+        super().__init__(rows, spec)
+        self.prompt = Template(spec.prompt or "", spec.columns, f"task {spec.name}: prompt")
+        self.column = spec.columns.get(spec.label or "", spec.label or "")
+        self.words = {label_key(key): word for key, word in spec.labels.items()}
+        self.names = tuple(dict.fromkeys(spec.labels.values()))
+
+    def example(self, row: Row, index: int) -> Example:
+        """The prompt, and the labels' words in the order of the labels.
+
+        Raises:
+            DataError: a column is missing, or a label is not in the set.
+        """
+        keys = label_keys(column(row, self.column), self.spec.several or "")
+        if unknown := next((key for key in keys if key not in self.words), None):
+            raise errors.DataError(
+                f"task {self.spec.name}: {place_of(row, index)}: {self.column} holds {unknown!r:.60}, which is no "
+                f"label. {errors.choices(unknown, self.words)}"
+            )
+        prompt = self.prompt.fill(row)
+        had = {self.words[key] for key in keys}
+        gold = f"{self.spec.several} ".join(name for name in self.names if name in had) or NO_LABEL
+        cluster = cluster_of(row, self.spec, digest(prompt))
+        strata: Mapping[str, Stratum] = {"labels": len(had), "length": length_bucket(prompt)}
+        return Example(f"{self.card.name}/{index}", self.card.name, prompt, gold, cluster=cluster, strata=strata)
+
+    def score(self, example: Example, reply: str) -> Score:
+        """Compare sets: strict as written, lenient in any order and form; details count for F1 over all items."""
+        gold, said = self._set(example.gold), find_labels(reply, self.names)
+        called = set(said or ())
+        strict = same_text(reply, example.gold)
+        details = {
+            "true_positives": float(len(gold & called)),
+            "predicted": float(len(called)),
+            "expected": float(len(gold)),
+        }
+        if self.spec.metric == "macro_f1":
+            for name in self.names:
+                details |= {f"{GOLD}{name}": float(name in gold), f"{CALLED}{name}": float(name in called)}
+        answer = None if said is None else f"{self.spec.several} ".join(said) or NO_LABEL
+        return Score(strict, strict or (said is not None and called == gold), said is not None, answer, details)
+
+    def _set(self, gold: str) -> set[str]:
+        return set(gold.split(f"{self.spec.several} ")) & set(self.names)
+
+
+def label_keys(value: Any, separator: str) -> list[str]:
+    """The labels of a cell that may hold several: a list, or a text with a separator; none for an empty one."""
+    parts = value if isinstance(value, list | tuple) else [] if is_missing(value) else str(value).split(separator)
+    return [key for part in parts if (key := label_key(part))]
 
 
 class OwnTurns(OwnAnswers):
@@ -273,7 +349,7 @@ class OwnTurns(OwnAnswers):
             id=f"{name}/{row['turn']}" if row["prompt"] is not None else name,
             task=self.card.name,
             prompt=row["prompt"],
-            gold=row["answer"],
+            gold=self.checked(row["answer"], place_of(row, index)),
             cluster=name if row["group"] is None else digest(row["group"]),
             reasoning=row["reasoning"],
             history=history,
@@ -283,7 +359,7 @@ class OwnTurns(OwnAnswers):
         )
 
 
-Own = OwnLabels | OwnCompletions | OwnTurns
+Own = OwnLabels | OwnLabelSets | OwnCompletions | OwnTurns
 
 _METRICS = {"exact": "strict", "number": "lenient"}
 """Fields of `Score` that the metrics of a recipe stand for, where the names differ."""
@@ -293,12 +369,13 @@ def make(base: type[Own], rows: Rows, spec: TaskSpec, card: TaskCard) -> Own:
     """A task of one of these classes under a card of its own.
 
     Args:
-        base: `OwnLabels`, `OwnCompletions` or `OwnTurns`.
+        base: `OwnLabels`, `OwnLabelSets`, `OwnCompletions` or `OwnTurns`.
         rows: gives the rows.
         spec: what the recipe says.
         card: what ``graft tasks`` shows; its metric is replaced by that of the recipe.
     """
     usual = {"classification": "accuracy", "corpus": "none"}.get(card.kind, "exact")
+    usual = "micro_f1" if spec.several is not None else usual
     metric = usual if spec.metric == "auto" else spec.metric
     card = replace(card, metric=_METRICS.get(metric, metric))
     labels = tuple(dict.fromkeys(spec.labels.values()))

@@ -10,6 +10,7 @@ import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any, ClassVar
 
 from graft.errors import DataError
@@ -24,6 +25,7 @@ LETTERS = "ABCDEFGHIJ"
 UNLABELLED = (None, "", -1, "-1")
 """What stands in the label column of rows whose label is not published."""
 
+_WHOLE = re.compile(r"-?\d+\.0+")
 _WORD = re.compile(r"\w+")
 _LISTED = re.compile(r"^([A-J])\. (.*)$", re.MULTILINE)
 _WORDS = ((16, "1–16 words"), (64, "17–64 words"), (256, "65–256 words"))
@@ -116,7 +118,7 @@ class ClassificationTask(LabelTask):
         value = self.cell(row, index, self.label_column)
         if value in UNLABELLED:
             return None
-        text = str(value).strip()
+        text = label_key(value)
         if text.isdecimal() and int(text) < len(self.labels):
             return self.labels[int(text)]
         named = next((label for label in self.labels if label.lower() == text.lower()), None)
@@ -182,6 +184,19 @@ class ChoiceTask(LabelTask):
     def trivial_answers(self, examples: Sequence[Example]) -> Mapping[str, Sequence[str]]:
         """Also the longest option, which makers of questions are known to spend most care on."""
         return {**super().trivial_answers(examples), "longest option": [_longest(example) for example in examples]}
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: null, or the NaN that table tools write for it."""
+    return value is None or (isinstance(value, float) and isnan(value))
+
+
+def label_key(value: Any) -> str:
+    """A label as the recipe writes it: 1, 1.0, "1" and "1.0" are one label, and so are true and "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value).strip()
+    return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
 def right_option(where: str, options: Sequence[str], place: Any) -> str:

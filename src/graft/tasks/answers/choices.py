@@ -43,6 +43,9 @@ _CLASSED = Rank(
 _ALONE_ON_LINE = Rank(re.compile(r"(?:^|\n)[\s'\"(\[>-]*$"), re.compile(r"['\")\].!]*[ \t]*(?:\n|$)"))
 _OPENS = Rank(re.compile(r"^[\s'\"(\[>-]*$"), re.compile(r"['\")\]]*[ \t]*(?:[.:,;!\n-]|$)"))
 
+NO_LABEL = "none"
+"""What is said where a row has none of several labels."""
+
 _LETTER = re.compile(
     r"(?<![\w'-])([A-J])(?![\w'])(?!-\w)(?! (?!or\b|and\b|is\b|are\b|was\b|were\b|because\b|since\b|as\b|not\b|isn't\b|"
     r"must\b|would\b|seems\b|looks\b|fits\b|over\b|but\b|rather\b|instead\b|\w+ \w*ption)[a-z])"
@@ -77,6 +80,24 @@ def find_label(reply: str, labels: Sequence[str]) -> str | None:
 
     found = committed(reply, read, words=[*names, *(word for name in names for word in name.split())])
     return None if found is None else labels[names.index(found)]
+
+
+def find_labels(reply: str, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """All labels that a reply commits to, in the order of the labels; ``None`` when it says nothing of the kind.
+
+    Negated labels are left out. `NO_LABEL` alone says that none fits.
+    """
+    names = tuple(plain(label) for label in (*labels, NO_LABEL))
+    known, pattern = _pattern(names)
+
+    def read(statement: str) -> list[tuple[str, ...]]:
+        found = [
+            Mention(match.start(), match.end(), known[_key(match[0], known)]) for match in pattern.finditer(statement)
+        ]
+        said = distinct(statement, found, ANNOUNCED)
+        return [tuple(label for name, label in zip(names, labels, strict=False) if name in said)] if said else []
+
+    return committed(reply, read, words=[*names, *(word for name in names for word in name.split())])
 
 
 def find_letter(reply: str, letters: Sequence[str]) -> str | None:

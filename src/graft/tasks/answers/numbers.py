@@ -239,6 +239,42 @@ def score_number(
     return Score(strict=strict, lenient=lenient, parsed=strict or found is not None, answer=_written(found or alone))
 
 
+def number_of(text: str) -> float | None:
+    """The number that is all of a text; ``None`` when anything else is there."""
+    found = only_number(text)
+    return None if found is None else float(found.value)
+
+
+def score_value(gold: str, reply: str, tolerance: float | None = None) -> Score:
+    """Score a number by how far it is from the right one.
+
+    Args:
+        gold: the right number.
+        reply: what the model wrote; its answer is the number that it commits to (`read_number`).
+        tolerance: largest difference that is right, at least 0; half a unit of the last decimal of gold when ``None``.
+
+    Returns:
+        Lenient when the number is within the tolerance, strict when the reply is nothing else. Details:
+        ``right_number``, and where a number was found ``number``, ``absolute_error`` and ``squared_error``.
+    """
+    right = only_number(gold)
+    assert right is not None, "whoever makes the examples checks it"
+    found, alone = committed_number(reply), only_number(reply)
+    if found is None or found == BEYOND:
+        return Score(False, False, False, details={"right_number": float(right.value)})
+    same_form = right.percent == found.percent
+    wanted, said = (right.value, found.value) if same_form else (right.shown, found.shown)
+    error = abs(said - wanted)
+    near = error <= (right.step if tolerance is None else Fraction(str(tolerance)))
+    details = {
+        "right_number": float(wanted),
+        "number": float(said),
+        "absolute_error": float(error),
+        "squared_error": float(error**2),
+    }
+    return Score(near and alone is not None, near, True, _written(found), details)
+
+
 def _score_word(gold: str, reply: str) -> Score:
     """Score *yes* and *no* as such, and any other text literally, but for case and what stands around it."""
     right, said = plain(gold).strip(TERMINAL).casefold(), (settle(reply) or "").strip(TERMINAL).casefold()
@@ -295,6 +331,6 @@ def _written(number: Number | None) -> str | None:
 
 __all__: Sequence[str] = (
     "BEYOND", "MARKER", "TOLERANCE", "Number", "committed_number", "final_number",
-    "linear", "mentions", "numbers", "only_number", "read_number",
-    "score_final_number", "score_number", "without_sums",
+    "linear", "mentions", "number_of", "numbers", "only_number", "read_number",
+    "score_final_number", "score_number", "score_value", "without_sums",
 )  # fmt: skip
