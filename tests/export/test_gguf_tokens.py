@@ -23,11 +23,11 @@ from graft.data.tokens import prompt_ids
 from graft.errors import ModelError
 from graft.export.certificate import Certificate, certify, require_certified
 from graft.export.folder import save_model
-from graft.export.gguf import pretokenizers
 from graft.export.gguf.vocabulary import read_vocabulary
 from graft.export.gguf.write import write_gguf
 from graft.export.server import served
 from graft.export.template import pinned
+from graft.models import pretokenizers
 from graft.types import Message, Sampling, TokenRow
 
 pytest.importorskip("xllamacpp", reason="needs the extra export")

@@ -20,8 +20,9 @@ class ModelSection(Section):
     """Which model is trained and scored, and where it runs."""
 
     id: str = "sprout"
-    """`sprout` (the embedded model), a local folder, a hub id such as `Qwen/Qwen3-0.6B`, or a URL such as
-    `s3://bucket/model`, whose files are copied to a cache (`GRAFT_CACHE`) first."""
+    """`sprout` (the embedded model), a local folder, a hub id such as `Qwen/Qwen3-0.6B`, a URL such as
+    `s3://bucket/model`, whose files are copied to a cache (`GRAFT_CACHE`) first, or a file such as `model-q4_k_m.gguf`,
+    which is dequantised into it (extra `export`)."""
 
     revision: str | None = None
     """Branch, tag or commit of a hub model."""

@@ -58,10 +58,13 @@ def resolve(model_id: str) -> str:
 
 
 def locate(model_id: str, *, allow_pickle: bool = False) -> Source:
-    """Find a model: the embedded one, a folder, a hub id or a URL, whose files are copied to the cache first.
+    """Find a model: the embedded one, a folder, a GGUF file, a hub id or a URL.
+
+    The files of a URL are copied to the cache first, and a GGUF file is dequantised into it.
 
     Raises:
-        ModelError: there is no such folder, or it holds no ``config.json``; or the URL cannot be read.
+        MissingExtra: it is a GGUF file, and what reads it is not installed.
+        ModelError: there is no such folder, or it holds no ``config.json``; or the URL or the file cannot be read.
     """
     if model_id == "sprout":
         return Source(str(sprout.path()))
@@ -70,10 +73,16 @@ def locate(model_id: str, *, allow_pickle: bool = False) -> Source:
     folder = Path(model_id).expanduser()
     if folder.is_dir():
         return _readable(folder, model_id)
+    if folder.suffix == ".gguf" and folder.is_file():
+        from graft.models.gguf_file import unpack_gguf
+
+        place, note = unpack_gguf(folder)
+        return Source(str(place), (note,))
     looks_local = model_id.startswith((".", "/", "~")) or model_id.count("/") != 1
     if looks_local:
         raise ModelError(
-            f"model.id is {model_id!r}, but there is no such folder; use 'sprout', a folder, a hub id or a URL"
+            f"model.id is {model_id!r}, but there is no such folder; use 'sprout', a folder, a GGUF file, a hub id or "
+            "a URL"
         )
     return Source(model_id)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.data.chat import PROBE
 from graft.errors import ModelError
-from graft.export.gguf.pretokenizers import pre_tokenizer_name
+from graft.models.pretokenizers import pre_tokenizer_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

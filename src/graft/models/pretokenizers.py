@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from graft.errors import ModelError
@@ -46,6 +46,21 @@ def pre_tokenizer_name(settings: Mapping[str, Any] | None, owner: str) -> str:
             "some texts otherwise without a word; use --to merged"
         )
     return found
+
+
+def pre_tokenizer_of(name: str) -> Any | None:
+    """The rules that llama.cpp's name stands for, as `tokenizers` has them; ``None`` for a name that is not known."""
+    from tokenizers import Regex, pre_tokenizers
+
+    steps = next((steps for steps, known in KNOWN.items() if known == name), None)
+    if steps is None:
+        return None
+    made: dict[str, Callable[[Any], Any]] = {
+        "bytes": lambda rule: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=rule),
+        "digits": lambda rule: pre_tokenizers.Digits(individual_digits=rule),
+        "split": lambda rule: pre_tokenizers.Split(Regex(rule), "isolated"),
+    }
+    return pre_tokenizers.Sequence([made[kind](rule) for kind, rule in steps])
 
 
 def _steps(settings: Mapping[str, Any]) -> Steps:
