@@ -326,7 +326,7 @@ def test_a_real_task_of_bigcodebench_passes_in_the_sandbox_with_its_own_solution
     task = tasks.load("bigcodebench", rows=lambda part: rows if part == "eval" else [])
     (example,) = task.examples("eval", limit=None, seed=0)
     assert task.score(example, example.gold).undefined
-    task.allow_code_execution()  # type: ignore[attr-defined]
+    task.allow_code_execution(weak_sandbox=True)  # type: ignore[attr-defined]
     score = task.score(example, example.gold)
     assert score.strict and score.details["passed"] == 1.0
     assert task.score(example, example.gold.replace("return sorted_dict", "return None")).details["passed"] == 0.0

@@ -15,7 +15,7 @@ from graft.tasks.code import NOT_ALLOWED, CodeTask, extract_code
 from graft.tasks.custom import TaskSpec
 from graft.tasks.datasets.bigcodebench import BigCodeBenchTask
 from graft.tasks.sandbox import execution
-from graft.tasks.sandbox.execution import Limits
+from graft.tasks.sandbox.execution import Limits, Walls, best_confinement
 
 TESTS = """
 import unittest
@@ -42,6 +42,13 @@ def code_task(**changes: object) -> BigCodeBenchTask:
     return BigCodeBenchTask(lambda part: [row])
 
 
+def permit(task: CodeTask) -> None:
+    task.allow_code_execution(Limits(wall_seconds=20.0), weak_sandbox=True)
+
+
+walled = pytest.mark.skipif(best_confinement().walls is not Walls.KERNEL, reason=best_confinement().why_weak or "walls")
+
+
 def test_without_permission_nothing_runs_and_the_score_is_undefined(tmp_path: Path) -> None:
     task, trace = code_task(), tmp_path / "trace"
     example = next(task.examples("eval", limit=1, seed=0))
@@ -52,7 +59,7 @@ def test_without_permission_nothing_runs_and_the_score_is_undefined(tmp_path: Pa
 
 def test_with_permission_the_gold_answer_passes_its_tests() -> None:
     task = code_task()
-    task.allow_code_execution(Limits(wall_seconds=20.0))
+    permit(task)
     example = next(task.examples("eval", limit=1, seed=0))
     right = task.score(example, example.gold)
     assert (right.strict, right.lenient, right.parsed, right.details["passed"]) == (True, True, True, 1.0)
@@ -66,23 +73,24 @@ def test_with_permission_the_gold_answer_passes_its_tests() -> None:
 
 def test_tests_that_need_a_module_that_is_not_installed_are_undefined() -> None:
     task = code_task(test="import no_such_module_of_graft\n" + TESTS, libs="[]")
-    task.allow_code_execution(Limits(wall_seconds=20.0))
+    permit(task)
     example = next(task.examples("eval", limit=1, seed=0))
     score = task.score(example, example.gold)
     assert "no_such_module_of_graft" in score.undefined and math.isnan(score.details["passed"])
     invented = code_task(libs="[]")
-    invented.allow_code_execution(Limits(wall_seconds=20.0))
+    permit(invented)
     own = invented.score(example, "```python\nimport no_such_module_of_graft\n" + TWICE + "```")
     assert (own.undefined, own.details["passed"]) == ("", 0.0)  # the reply's own mistake
 
 
+@walled
 def test_a_pass_that_the_program_could_have_made_itself_says_so() -> None:
     seen = "from unittest.mock import patch\n" + TESTS.replace(
         "self.assert", "with patch('math.pi', 3):\n            self.assert"
     )
     for tests, could in ((TESTS, 0.0), (seen, 1.0)):
         task = code_task(test=tests)
-        task.allow_code_execution(Limits(wall_seconds=20.0))
+        permit(task)
         (example,) = task.examples("eval", limit=1, seed=0)
         assert bool(task.reason_inside(task.tests(example))) is bool(could)
         assert task.score(example, example.gold).details["could_have_cheated"] == could
@@ -96,7 +104,7 @@ def test_tests_that_the_right_program_fails_from_outside_run_inside() -> None:
         canonical_solution="    return Box()",
         test=TESTS.replace("twice(2), 4", "twice(2), Box()"),
     )
-    task.allow_code_execution(Limits(wall_seconds=20.0))
+    permit(task)
     (example,) = task.examples("eval", limit=1, seed=0)
     score = task.score(example, example.gold)
     assert (score.lenient, score.details["could_have_cheated"]) == (True, 1.0)
@@ -123,14 +131,15 @@ def test_where_the_kernel_has_no_walls_code_is_refused_until_weak_ones_will_do(
         execution.best_confinement.cache_clear()
 
 
+@walled
 def test_programs_that_could_forge_their_reward_are_refused() -> None:
     task = code_task()
     with pytest.raises(ConfigError, match="--allow-code-execution"):
         check_reward(task)
-    task.allow_code_execution(Limits(wall_seconds=20.0))
+    permit(task)
     check_reward(task)
     looking = code_task(test="import os\n" + TESTS + "        os.remove('x')\n")
-    looking.allow_code_execution()
+    permit(looking)
     with pytest.raises(ConfigError, match=r"BigCodeBench/7 cannot be judged from outside.*its tests use os"):
         check_reward(looking)
 
@@ -140,7 +149,7 @@ def test_rows_of_ones_own_are_judged_like_those_of_the_benchmark(tmp_path: Path)
     spec = TaskSpec("mine", like="bigcodebench", train=tmp_path / "rows.jsonl", eval=tmp_path / "rows.jsonl")
     task = load_user_task(spec)
     assert isinstance(task, CodeTask)
-    task.allow_code_execution(Limits(wall_seconds=20.0))
+    permit(task)
     (example,) = task.examples("eval", limit=1, seed=0)
     assert (example.id, task.score(example, example.gold).details["passed"]) == ("mine/BigCodeBench/7", 1.0)
 

@@ -53,19 +53,16 @@ def test_there_are_at_least_forty_attacks() -> None:
     assert len(ATTACKS) >= 40 and len(set(ATTACKS.values())) == len(ATTACKS)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if place % 10 == 0 else [pytest.mark.slow]) for place, name in enumerate(ATTACKS)],
-)
-def test_no_attack_passes_from_outside(name: str) -> None:
+@pytest.mark.parametrize("name", [name for place, name in enumerate(ATTACKS) if place % 10 == 0])
+def test_an_attack_passes_neither_unittest_nor_plain_assertions(name: str) -> None:
     for tests in (TESTS, ASSERTIONS):
-        done = run(ATTACKS[name], tests)
-        assert done.verdict is not Verdict.PASSED, done
-        assert not done.could_cheat
+        assert run(ATTACKS[name], tests).verdict is not Verdict.PASSED
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_that_passes_inside_says_that_it_could_have_cheated(name: str) -> None:
-    done = run(ATTACKS[name], inside=True)
-    assert done.verdict is not Verdict.PASSED or done.could_cheat
+def test_no_attack_passes_from_outside_and_inside_none_unsaid(name: str) -> None:
+    done = run(ATTACKS[name])
+    assert done.verdict is not Verdict.PASSED and not done.could_cheat, done
+    inside = run(ATTACKS[name], inside=True)
+    assert inside.verdict is not Verdict.PASSED or inside.could_cheat

@@ -263,8 +263,8 @@ def eval_nested(depth):
 """
 
 
-def run(code: str, tests: str, prelude: str = "") -> Execution:
-    return run_tests(code, tests, LIMITS, prelude=prelude)
+def run(code: str, tests: str) -> Execution:
+    return run_tests(code, tests, LIMITS)
 
 
 def test_what_honest_programs_return_change_and_raise_is_judged_from_outside() -> None:
@@ -312,13 +312,30 @@ def test_plain_assertions_in_the_form_of_humaneval_and_mbpp() -> None:
 
 
 def test_what_tests_stand_on_is_their_makers_and_not_the_programs() -> None:
-    given = "import math\nimport os\nROUND = 2\ndef area(r):\n"
-    tests = "assert round(area(1), ROUND) == round(math.pi, ROUND)"
-    assert standing_on(tests, given) == "import math\nROUND = 2"
-    cheat = "class math: pi = 0\nROUND = 0\ndef area(r):\n    return 3"
-    assert run(cheat, tests, standing_on(tests, given)).verdict is Verdict.FAILED
+    near = "def near(a, b):\n    return round(a, ROUND) == b"
+    given = f"import math\nimport os\nROUND = 2\n{near}\nclass Box: pass\ndef area(r):\n"
+    tests = "assert near(area(1), round(math.pi, 2))"
+    prelude, asked = standing_on(tests, given, "area")
+    assert prelude == "import math\nROUND = 2\n" + near
+    assert asked == ("area", "Box")
+    cheat = "class math: pi = 0\nROUND = 0\ndef near(a, b):\n    return True\ndef area(r):\n    return 3"
     right = "def area(r):\n    return 3.14159 * r * r"
-    assert run(right, tests, standing_on(tests, given)).verdict is Verdict.PASSED
+    for code, verdict in ((cheat, Verdict.FAILED), (right, Verdict.PASSED)):
+        assert run_tests(code, tests, LIMITS, prelude=prelude, asked=asked).verdict is verdict
+    assert run_tests(cheat, tests, LIMITS, asked=asked).verdict is Verdict.FAILED  # near is not theirs to define
+
+
+def test_random_numbers_go_on_where_the_tests_left_them_and_never_come_back() -> None:
+    draws = "import random\ndef draw():\n    return random.random()\n"
+    tests = (
+        "import random\nrandom.seed(5)\nfirst, second = random.random(), random.random()\nrandom.seed(5)\n"
+        "assert draw() == first\nassert draw() == second\nrandom.seed(6)\nasked = random.random()\n"
+        "draw()\nassert 0 < random.random() < 1 and asked > 0\n"
+    )
+    assert run(draws, tests).verdict is Verdict.PASSED
+    zeros = "import random\ndef draw():\n    random.setstate((3, (0,) * 624 + (1,), None))\n    return 0\n"
+    hoped = "import random\nrandom.seed(1)\ndraw()\nassert random.random() == draw()\n"
+    assert run(zeros, hoped).verdict is Verdict.FAILED
 
 
 @pytest.mark.parametrize(

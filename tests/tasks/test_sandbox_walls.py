@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -179,6 +180,29 @@ if os.fork() == 0:
     done = run(code, walls)
     assert done.verdict is Verdict.PASSED and done.seconds < 30.0
     assert not [process for process in psutil.process_iter(["name"]) if process.info["name"] == name]
+
+
+def test_a_program_dies_with_graft_when_that_is_killed(walls: Confinement) -> None:
+    name = f"gone{time.monotonic_ns() % 10**8}"
+    code = f"import ctypes, time\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\ntime.sleep(60)\n"
+    ask = f"from graft.tasks.sandbox.execution import run_tests; run_tests({code!r}, 'assert twice')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    graft = subprocess.Popen([sys.executable, "-c", ask], env=environment)
+
+    def alive() -> bool:
+        return any(process.info["name"] == name for process in psutil.process_iter(["name"]))
+
+    _until(alive)
+    graft.kill()
+    graft.wait()
+    _until(lambda: not alive())
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    start = time.monotonic()
+    while not holds():
+        assert time.monotonic() - start < 30.0
+        time.sleep(0.05)
 
 
 REACHING = """

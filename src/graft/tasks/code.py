@@ -30,13 +30,15 @@ class Tests:
 
     Attributes:
         source: source of the class ``TestCases``, or of plain assertions.
-        prelude: what the tests stand on, written by their makers: imports and constants.
+        prelude: what the tests stand on, written by their makers: imports, constants and helpers.
+        asked: names that a program is to define.
         gold: a program that is right.
         libraries: modules that the row is about.
     """
 
     source: str
     prelude: str
+    asked: tuple[str, ...]
     gold: str
     libraries: tuple[str, ...] = ()
 
@@ -60,9 +62,9 @@ class CodeTask(DatasetTask):
         held = best_confinement()
         if held.walls is Walls.WEAK and not weak_sandbox:
             raise ConfigError(
-                f"eval.allow_code_execution is true, but this machine cannot shut programs in: {held.why_weak}. Run on "
-                f"Linux with user namespaces, or say --weak-sandbox (eval.weak_sandbox: true) if {held.walls.value} "
-                "will do"
+                f"eval.allow_code_execution is true, but this machine cannot shut programs in: {held.why_weak}. Use "
+                "Linux with user namespaces, or say --weak-sandbox (eval.weak_sandbox: true) where what Python and "
+                "Landlock can refuse will do"
             )
         self.limits = limits or Limits()
         self._inside: dict[str, str] = {}
@@ -96,7 +98,7 @@ class CodeTask(DatasetTask):
         if tests.source not in self._inside:
             reason = reason_inside(tests.source, tests.prelude)
             if not reason:
-                done = run_tests(tests.gold, tests.source, self.limits, prelude=tests.prelude)
+                done = run_tests(tests.gold, tests.source, self.limits, prelude=tests.prelude, asked=tests.asked)
                 passed = done.verdict is Verdict.PASSED
                 reason = "" if passed else f"the right program does not pass its tests from outside ({done.error})"
             self._inside[tests.source] = reason
@@ -135,7 +137,7 @@ class CodeTask(DatasetTask):
     def _run(self, code: str, tests: Tests, limits: Limits) -> Execution:
         """Run it outside; what does not pass there although the row allows it is wrong."""
         if not reason_inside(tests.source, tests.prelude):
-            done = run_tests(code, tests.source, limits, prelude=tests.prelude)
+            done = run_tests(code, tests.source, limits, prelude=tests.prelude, asked=tests.asked)
             if done.verdict is Verdict.PASSED or done.missing or not self.reason_inside(tests):
                 return done
         return run_tests(code, tests.source, limits, inside=True)

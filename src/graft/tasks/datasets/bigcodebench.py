@@ -67,7 +67,8 @@ class BigCodeBenchTask(CodeTask):
         """
         row = self._row(example)
         source = str(row["test"])
-        return Tests(source, standing_on(source, _head(row)), _program(row), tuple(_libraries(row["libs"])))
+        prelude, asked = standing_on(source, _head(row), str(row["entry_point"]))
+        return Tests(source, prelude, asked, _program(row), tuple(_libraries(row["libs"])))
 
     def _row(self, example: Example) -> Row:
         if example.id not in self._by_id:

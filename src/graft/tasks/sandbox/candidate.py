@@ -81,16 +81,20 @@ class _Answering:
         printed = io.StringIO()
         with redirect_stdout(printed):
             outcome = self._answer(question["do"], operands)
-        self._channel.send({**self._packed(outcome, shared, came), "printed": printed.getvalue(), **_shared(question)})
+        self._channel.send({**self._packed(outcome, shared, came), "printed": printed.getvalue()})
         return True
 
     def _answer(self, operation: str, operands: list[Any]) -> tuple[str, Any]:
         try:
             if operation == "find":
-                return "found", {name: self._find(name) for name in operands[0] if name in self._module.__dict__}
+                return "found", {name: self._find(name) for name in operands[0] if self._has(name)}
             return "value", OPERATIONS[operation](*operands)
         except BaseException as error:
             return "raised", self._raised(error)
+
+    def _has(self, name: str) -> bool:
+        """Whether the program defined a name; what it imported for itself is not its own."""
+        return name in vars(self._module) and not isinstance(vars(self._module)[name], types.ModuleType)
 
     def _find(self, name: str) -> Any:
         """What a name stands for; classes of errors are told by what they derive from."""
@@ -108,8 +112,6 @@ class _Answering:
             return {"nodes": Packer(self._handle).pack(["lost", f"{type(error).__name__}: {error}", []])}
 
     def _handle(self, value: Any) -> Node:
-        if value is self._module:
-            raise NotData("the program itself is no value")
         self._held.append(value)
         return ["handle", len(self._held) - 1, type(value).__name__, [name for name in SPECIAL if hasattr(value, name)]]
 
@@ -131,11 +133,3 @@ def _share(question: Mapping[str, Any]) -> None:
         from .chance import set_chance
 
         set_chance(question["random"])
-
-
-def _shared(question: Mapping[str, Any]) -> dict[str, Any]:
-    if "random" not in question:
-        return {}
-    from .chance import chance
-
-    return {"random": chance()}

@@ -122,7 +122,7 @@ def _build_root(plan: Mapping[str, Any]) -> None:
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         Path(root, "dev", name).symlink_to(f"/proc/self/{target}")
     for place in ("tmp", "var/tmp", "dev/shm", HOME[1:]):
-        Path(root, place).mkdir(parents=True)
+        Path(root, place).mkdir(parents=True, exist_ok=True)  # Python may stand below one
         Path(root, place).chmod(0o1777)
 
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -129,6 +129,7 @@ def run_tests(
     limits: Limits = Limits(),
     *,
     prelude: str = "",
+    asked: Sequence[str] | None = None,
     inside: bool = False,
     confinement: Confinement | None = None,
 ) -> Execution:
@@ -138,7 +139,8 @@ def run_tests(
         code: the program.
         tests: source of the unittest class ``TestCases``, or of plain assertions.
         limits: what the program may use, and its judge.
-        prelude: what the tests stand on beside the program: imports and constants of their makers.
+        prelude: what the tests stand on beside the program: imports, constants and helpers of their makers.
+        asked: names that the program was asked to define; all that the tests leave open when ``None``.
         inside: run the tests in one process with the program, as they must that look into it.
         confinement: how both are shut in; the best that this machine offers when ``None``.
 
@@ -152,9 +154,9 @@ def run_tests(
     with ExitStack() as stack:
         run = stack.enter_context(_run(held, limits))
         start = time.monotonic()
-        result = run.inside(code, tests) if inside else run.outside(code, tests, prelude)
+        result = run.inside(code, tests) if inside else run.outside(code, tests, prelude, asked)
         seconds = time.monotonic() - start
-    output = run.output.text[: limits.output_characters]
+    output = run.output[: limits.output_characters]
     late = seconds >= min(limits.wall_seconds, limits.cpu_seconds)
     return _execution(result, late, output, seconds, held, inside)
 
@@ -195,8 +197,7 @@ class _Run:
         self.limits = limits
         self.nonce = secrets.token_hex(16)
         self.started: list[tuple[subprocess.Popen[bytes], Path]] = []
-        read, self.out = os.pipe()
-        self.output = _Reader(read, limits.file_bytes)
+        self.outputs: list[_Reader] = []
 
     def inside(self, code: str, tests: str) -> dict[str, Any]:
         """Both in one process; the report, or nothing without the word that the program was not told."""
@@ -204,14 +205,14 @@ class _Run:
         order = {"role": "inside", "code": _plain(code), "tests": tests, "result": write, "nonce": self.nonce}
         return self._judged(read, order, (write,))
 
-    def outside(self, code: str, tests: str, prelude: str) -> dict[str, Any]:
+    def outside(self, code: str, tests: str, prelude: str, asked: Sequence[str] | None) -> dict[str, Any]:
         """Each in a process of its own that sees nothing of the other; the judge's report."""
         read, write = os.pipe()
         program, judge = os.pipe(), os.pipe()
         self._start(
             {"role": "candidate", "code": _plain(code), "channel": (program[0], judge[1])}, (program[0], judge[1])
         )
-        order = {"role": "judge", "tests": tests, "prelude": prelude, "channel": (judge[0], program[1])}
+        order = {"role": "judge", "tests": tests, "prelude": prelude, "asked": asked, "channel": (judge[0], program[1])}
         ends = (judge[0], program[1], write)
         return self._judged(read, {**order, "result": write, "nonce": self.nonce}, ends)
 
@@ -223,16 +224,20 @@ class _Run:
             judge.wait(timeout=self.limits.wall_seconds)
         self.end()
         if judge.returncode == NO_WALLS:
-            raise OSError(f"the sandbox could not be built: {self.output.text.strip()[:200]}")
+            raise OSError(f"the sandbox could not be built: {self.output.strip()[:200]}")
         return _report(result.text, self.nonce)
 
     def _start(self, order: Mapping[str, Any], ends: tuple[int, ...]) -> subprocess.Popen[bytes]:
         """Start a process behind walls; the ends of pipes that it gets are closed here."""
         home = Path(tempfile.mkdtemp(prefix="graft-run-"))
-        process = start(self.held, self.limits, home, order, self.out, ends)
+        read, write = os.pipe()  # each its own: what the judge prints is not for the program
+        self.outputs.append(_Reader(read, self.limits.file_bytes))
+        try:
+            process = start(self.held, self.limits, home, order, write, ends)
+        finally:
+            for one in (*ends, write):
+                os.close(one)
         self.started.append((process, home))
-        for end in ends:
-            os.close(end)
         return process
 
     def end(self) -> None:
@@ -240,9 +245,11 @@ class _Run:
         for process, home in self.started:
             end(process, self.held, home)
         self.started.clear()
-        if self.out >= 0:
-            os.close(self.out)
-            self.out = -1
+
+    @property
+    def output(self) -> str:
+        """What was printed, the program's first."""
+        return "".join(reader.text for reader in self.outputs)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import unittest
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from .chance import chance, set_chance
+from .chance import chance
 from .wire import SPECIAL, Channel, Gone, Node, NotData, Packer, Unpacker
 
 _UNDECIDED = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__bool__", "__contains__")
@@ -29,7 +29,7 @@ class Judge:
 
     Args:
         channel: to the program.
-        random: the tests use random numbers, whose state goes over with each question.
+        random: the tests use random numbers; where they have seeded or drawn them, their state goes over.
     """
 
     def __init__(self, channel: Channel, random: bool) -> None:
@@ -39,6 +39,7 @@ class Judge:
         """The program ended before its tests did."""
         self._channel = channel
         self._random = random
+        self._chance: list[Any] = []
         self._errors: dict[str, type[BaseException]] = {}
         self._kinds: dict[tuple[str, ...], type[Proxy]] = {}
 
@@ -66,14 +67,12 @@ class Judge:
         try:
             packer = Packer(self._opaque)
             question: dict[str, Any] = {"do": operation, "nodes": packer.pack(list(operands))}
-            if self._random:
-                question["random"] = chance()
+            if self._random and (now := chance()) != self._chance:
+                self._chance = question["random"] = now  # the program draws on from its own else
             self._channel.send(question)
             answer = self._channel.receive()
             sent = {place: value for place, value in enumerate(packer.kept) if type(value).__hash__ is None}
             status, result, _ = Unpacker(answer["nodes"], self._proxy, sent).unpack()
-            if self._random:
-                set_chance(answer["random"])
             sys.stdout.write(answer["printed"])
         except Exception as error:
             self.gone = self.gone or isinstance(error, Gone)
@@ -189,12 +188,14 @@ class _Counting(ast.NodeTransformer):
         return [ast.copy_location(counted, node), node]
 
 
-def run(tests: str, prelude: str, channel: Channel) -> dict[str, Any]:
+def run(tests: str, prelude: str, asked: list[str] | None, channel: Channel) -> dict[str, Any]:
     """Judge a program.
 
     Args:
         tests: source of a class ``TestCases``, or of plain assertions.
         prelude: source that the tests stand on, of their makers and not of the program: imports and constants.
+        asked: names that the program was asked to define, of which alone it is believed what they stand for; all that
+            the tests leave open when ``None``.
         channel: to the program.
 
     Returns:
@@ -216,7 +217,8 @@ def run(tests: str, prelude: str, channel: Channel) -> dict[str, Any]:
     try:
         exec(compile(prelude, "prelude.py", "exec"), space)
         tree = ast.fix_missing_locations(_Counting().visit(ast.parse(tests)))
-        space.update(judge.find(_asked(tree, space)))
+        opened = _left_open(tree, space)
+        space.update(judge.find([name for name in opened if asked is None or name in asked]))
         exec(compile(tree, "tests.py", "exec"), space)
         found = run_cases(space, len(made))
     except ModuleNotFoundError as error:
@@ -228,7 +230,7 @@ def run(tests: str, prelude: str, channel: Channel) -> dict[str, Any]:
     return {"missing": "", **found, "broken": judge.broken}
 
 
-def _asked(tree: ast.AST, space: Mapping[str, Any]) -> list[str]:
+def _left_open(tree: ast.AST, space: Mapping[str, Any]) -> list[str]:
     """Names that the tests read and that neither they nor Python explain."""
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     return sorted(name for name in read if name not in space and not hasattr(builtins, name))

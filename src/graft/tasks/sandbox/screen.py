@@ -47,29 +47,39 @@ def imported(source: str) -> set[str]:
     return {module.partition(".")[0] for module, _, _ in _imports(ast.parse(source)) if module}
 
 
-def standing_on(tests: str, given: str) -> str:
-    """What tests use of the source that their makers gave with the task: imports and constants.
+def standing_on(tests: str, given: str, asked: str) -> tuple[str, tuple[str, ...]]:
+    """What tests use of the source that their makers gave with the task.
 
     Args:
         tests: source of the tests.
-        given: source that begins the program: imports, constants, the head of the function that is asked for.
+        given: source that begins the program: imports, constants, helpers, the head of the function that is asked for.
+        asked: name of that function.
 
     Returns:
-        Source of its own; without what the tests never name.
+        Source of imports, constants and helpers that the tests name, directly or through each other; and the names that
+        the program defines for the tests, the function and the classes of `given`.
     """
     try:
         tree = ast.parse(f"{given.rstrip()}\n    pass")
     except SyntaxError:
-        return ""
-    used = {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
-    kept = [node for node in tree.body if used & set(_bound(node))]
-    return "\n".join(ast.unparse(node) for node in kept)
+        return "", (asked,)
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    used, kept = _names(ast.parse(tests)), list[ast.stmt]()
+    while more := [node for node in tree.body if node not in kept and used & set(_bound(node)) - {asked}]:
+        kept += more
+        used |= set().union(*map(_names, more))
+    source = "\n".join(ast.unparse(node) for node in tree.body if node in kept)
+    return source, (asked, *classes)
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _bound(node: ast.stmt) -> list[str]:
-    """The names that an import or an assignment of a plain value binds."""
+    """The names that an import, a function or an assignment of a plain value binds."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
     if isinstance(node, ast.Assign):
         return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return []
+    return [node.name] if isinstance(node, ast.FunctionDef) else []
