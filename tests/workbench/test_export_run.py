@@ -88,7 +88,12 @@ def test_an_adapter_loads_in_peft_alone_with_identical_logits(trained: RunDirect
         ({"arm": "trained-seed1"}, r"--arm is 'trained-seed1', but the run has no such arm"),
         ({"target": "adapter", "dtype": "float16"}, r"--dtype is float16, but an adapter stays in float32"),
         ({"target": "gguf", "dtype": "float16"}, r"--dtype is float16, but --quantize says the types of a GGUF"),
-        ({"target": "merged", "quantize": ["q8_0"]}, r"--quantize is q8_0, but only --to gguf has such types"),
+        (
+            {"target": "merged", "quantize": ["q8_0"]},
+            r"--quantize is q8_0, but only --to gguf and ollama have such types",
+        ),
+        ({"target": "ollama", "quantize": ["q8_0", "f16"]}, r"a model of Ollama is one file; name one type"),
+        ({"target": "gguf", "create": "mine"}, r"--create is mine, but only --to ollama makes a model for Ollama"),
         ({"target": "gguf", "quantize": ["q3_k_m"]}, r"cannot be made here.*llama-quantize model-f16.gguf"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

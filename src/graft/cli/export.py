@@ -12,7 +12,7 @@ from graft.cli.output import print_json
 from graft.cli.progress import open_progress
 from graft.cli.text import echo
 
-TARGETS = ("merged", "adapter", "gguf")
+TARGETS = ("merged", "adapter", "gguf", "ollama")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -27,6 +27,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--arm", metavar="ARM", help="Arm of the run, such as trained-seed0.  [default: the first trained one]")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Type of merged weights.  [default: that of the base's files]")
 @click.option("--quantize", metavar="TYPE,...", help="Types of GGUF files: f32, f16, q8_0, q4_k_m …  [default: f16]")
+@click.option("--create", metavar="NAME", help="Give the model to a running Ollama under this name.")
 @click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--score/--no-score", default=None, help="Ask the held-out items anew.  [default: GGUF of a scored arm]")
 @click.option("--force", is_flag=True, help="Replace a folder that is not empty.")
@@ -38,13 +39,15 @@ def export_command(
     arm: str | None,
     dtype: str | None,
     quantize: str | None,
+    create: str | None,
     out: Path,
     score: bool | None,
     force: bool,
 ) -> None:
     """Make a model for other programs of a run, and compare it with the run.
 
-    merged: one model without adapters. adapter: for PEFT and vLLM, beside the base. gguf: files for llama.cpp.
+    merged: one model without adapters. adapter: for PEFT and vLLM, beside the base. gguf: files for
+    llama.cpp. ollama: one such file with a Modelfile.
     """
     from graft.cli.lookup import find_run
 
@@ -59,6 +62,7 @@ def export_command(
             arm=arm,
             dtype=dtype,
             quantize=wanted,
+            create=create,
             out=out,
             force=force,
             score=score,

@@ -64,7 +64,7 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary
     model = stored.get("model", {})
     if model.get("type") != "BPE":
         raise ModelError(f"the tokenizer of {owner} is {model.get('type', 'a slow one')}, and GGUF is made of BPE only")
-    starts = _starts(tokenizer)
+    starts = starts_with_token(tokenizer)
     tokens, types = _entries(stored, rows)
     if model.get("byte_fallback"):
         return _like_sentencepiece(stored, tokens, types, starts, owner)
@@ -79,7 +79,7 @@ def read_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary
     return Vocabulary("gpt2", pre, tokens, types, merges=merges, starts=starts, notes=notes)
 
 
-def _starts(tokenizer: PreTrainedTokenizerBase) -> bool:
+def starts_with_token(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a prompt begins with the start token: llama.cpp puts it there, and takes away what the template wrote."""
     turns = [{"role": "user", "content": PROBE}]
     text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))

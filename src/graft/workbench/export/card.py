@@ -19,12 +19,10 @@ from graft.report.numbers import percent, percent_with_interval, points_with_int
 from graft.report.tables import metric_of
 from graft.runs.space import format_bytes
 from graft.stats.intervals import Interval, wilson
-from graft.workbench.export.request import Request
+from graft.workbench.export.request import FILES_OF_LLAMA_CPP, LICENCES, Request
 
-LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
-RELATIONS = {"merged": "finetune", "adapter": "adapter", "gguf": "quantized"}
-LICENCES = {"sprout": "apache-2.0"}
-"""Of bases that state theirs here; that of another base is for whoever publishes the model to look up."""
+LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf", "ollama": "gguf"}
+RELATIONS = {"merged": "finetune", "adapter": "adapter", "gguf": "quantized", "ollama": "quantized"}
 
 
 def model_card(request: Request, record: Mapping[str, Any]) -> str:
@@ -134,8 +132,10 @@ def _limits(request: Request) -> Iterator[str]:
 
 
 def _running(request: Request, record: Mapping[str, Any], base: str) -> Iterator[str]:
-    if request.form == "gguf":
+    if request.form in FILES_OF_LLAMA_CPP:
         name = next(iter(record["files"].values()))["file"]
+        if request.form == "ollama":
+            yield "```sh\nollama create NAME -f Modelfile\nollama run NAME\n```\n"
         yield f"```sh\nllama-cli -m {name} --jinja\nllama-server -m {name} --jinja\n```"
         return
     if request.form == "adapter":

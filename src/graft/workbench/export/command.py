@@ -29,6 +29,7 @@ def export(
     arm: str | None = None,
     dtype: str | None = None,
     quantize: Sequence[str] = (),
+    create: str | None = None,
     out: Path,
     force: bool = False,
     score: bool | None = None,
@@ -38,10 +39,11 @@ def export(
 
     Args:
         run: the run.
-        form: ``merged``, ``adapter`` or ``gguf``.
+        form: a name of `graft.workbench.export.forms.FORMS`.
         arm: label of a trained branch; the first one when unset.
         dtype: type of merged weights; that of the base's files when unset.
         quantize: types of GGUF files, each of which becomes one; ``f16`` when empty.
+        create: give the model to a running Ollama under this name.
         out: folder to write.
         force: replace what is there.
         score: ask the run's held-out items of what was made; ``None`` for GGUF files of a branch that was scored.
@@ -57,7 +59,7 @@ def export(
         RunError: the branch was not trained to its end.
         StorageError: it does not fit on the disk.
     """
-    request = check_request(run, form, arm=arm, dtype=dtype, quantize=quantize, out=out, force=force)
+    request = check_request(run, form, arm=arm, dtype=dtype, quantize=quantize, create=create, out=out, force=force)
     rescoring = open_rescoring(request, progress, wanted=score)
     with written(out) as folder:
         record = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from graft.models.loading import load_model
 from graft.pipeline.prepare.thinking import used_sampling
 from graft.pipeline.progress import Progress
 from graft.pipeline.train.weights import load_base, load_branch
+from graft.runs.files import write_text
 from graft.runs.provenance import hash_file
 from graft.workbench.export.proof import Proof, prove
-from graft.workbench.export.request import Request, with_model
+from graft.workbench.export.request import LICENCES, Request, with_model
 from graft.workbench.export.rescore import Rescoring
 
 
@@ -44,7 +45,7 @@ def write_merged(request: Request, folder: Path, rescoring: Rescoring | None, pr
 
 
 def write_gguf_files(request: Request, folder: Path, rescoring: Rescoring | None, progress: Progress) -> dict[str, Any]:
-    """Write a GGUF file of every type that was asked for, and try each with llama.cpp."""
+    """Write a GGUF file of every type that was asked for, and try each with llama.cpp; for Ollama with a Modelfile."""
     merged = folder / "merged"
     notes = _merge_into(request, merged, progress)
     proof = _proven(request, _loader(request, merged), progress)
@@ -55,6 +56,8 @@ def write_gguf_files(request: Request, folder: Path, rescoring: Rescoring | None
         notes = list(dict.fromkeys((*notes, *told)))
         if rescoring is not None:
             files[mixture]["scores"] = rescoring.of_file(path, mixture)
+    if request.form == "ollama":
+        notes += _write_modelfile(request, merged, folder / files[request.mixtures[0]]["file"])
     shutil.rmtree(merged)
     return _facts(folder, proof, notes) | {
         "files": files,
@@ -65,6 +68,7 @@ def write_gguf_files(request: Request, folder: Path, rescoring: Rescoring | None
 FORMS: Mapping[str, Callable[[Request, Path, Rescoring | None, Progress], dict[str, Any]]] = {
     "adapter": write_adapter,
     "gguf": write_gguf_files,
+    "ollama": write_gguf_files,
     "merged": write_merged,
 }
 """What writes each form; it gives what is to be recorded."""
@@ -95,6 +99,33 @@ def _write_file(
     require_certified(found, exact=mixture == "f32" and proof.exact)
     facts = {"file": path.name, "bytes": path.stat().st_size, "sha256": hash_file(path)}
     return {**facts, "certificate": asdict(found), "summary": found.line()}, notes
+
+
+def _write_modelfile(request: Request, merged: Path, path: Path) -> list[str]:
+    """Write what Ollama must know of a file, and give both to it if that was asked for."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    from graft.export.gguf.write import ends_of
+    from graft.export.ollama import create, find_frames, modelfile
+    from graft.export.template import pinned
+
+    with pinned(request.tokenizer, replace(request.policy, system=None)) as told:
+        frames, notes = find_frames(told)
+    generation = GenerationConfig.from_pretrained(merged)
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    described = modelfile(
+        frames,
+        system=request.policy.system,
+        generation=generation,
+        stops=tokenizer.convert_ids_to_tokens(list(ends_of(generation, tokenizer.eos_token_id))),
+        context=AutoConfig.from_pretrained(merged).max_position_embeddings,
+        licence=LICENCES.get(request.recipe.model.id, ""),
+    )
+    write_text(path.parent / "Modelfile", described.text(path.name))
+    if request.create is None:
+        return list(notes)
+    create(request.create, path, described)
+    return [*notes, f"Ollama has it as {request.create}"]
 
 
 def _merge_into(request: Request, folder: Path, progress: Progress) -> list[str]:

@@ -13,6 +13,7 @@ from graft.data.chat import ChatPolicy
 from graft.errors import ConfigError, RunError, choices
 from graft.export.gguf.quantize import FILES, check_name
 from graft.export.gguf.write import require_gguf
+from graft.export.ollama import require_ollama
 from graft.models.source import stored_dtype
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.places import final_folder
@@ -25,7 +26,10 @@ from graft.runs.space import require_space
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMS = ("merged", "adapter", "gguf")
+FILES_OF_LLAMA_CPP = ("gguf", "ollama")
+LICENCES = {"sprout": "apache-2.0"}
+"""Of bases that state theirs here; that of another base is for whoever publishes the model to look up."""
+
 DEFAULT_QUANTIZE = "f16"
 
 
@@ -37,11 +41,12 @@ class Request:
         run: the run.
         recipe: its recipe.
         branch: the trained branch.
-        form: one of `FORMS`.
+        form: a name of `graft.workbench.export.forms.FORMS`.
         tokenizer: the branch's tokenizer.
         policy: how its prompts were rendered.
         dtype: type of merged weights, as torch names it.
         mixtures: types of the GGUF files; empty for other forms.
+        create: name of the model in Ollama; ``None`` where it is not given to it.
         out: where to.
     """
 
@@ -53,6 +58,7 @@ class Request:
     policy: ChatPolicy
     dtype: str
     mixtures: tuple[str, ...]
+    create: str | None
     out: Path
 
     @property
@@ -89,6 +95,7 @@ def check_request(
     arm: str | None,
     dtype: str | None,
     quantize: Sequence[str],
+    create: str | None,
     out: Path,
     force: bool,
 ) -> Request:
@@ -102,29 +109,37 @@ def check_request(
     """
     recipe = load_recipe(run.recipe).recipe
     branch = trained_branch(recipe, arm)
-    _check_flags(form, dtype, quantize)
-    mixtures = tuple(map(check_name, quantize or (DEFAULT_QUANTIZE,))) if form == "gguf" else ()
+    _check_flags(form, dtype, quantize, create)
+    mixtures = tuple(map(check_name, quantize or (DEFAULT_QUANTIZE,))) if form in FILES_OF_LLAMA_CPP else ()
     _check_out(run, out, force)
     if not is_committed(final_folder(run, branch)):
         raise RunError(f"{run.name} holds no trained {branch.label}; train it first: graft run --resume {run.name}")
     tokenizer, limits = recipe_tokenizer(recipe), recipe_limits(recipe)
     policy = chat_policy(recipe, tokenizer, limits, date=run_date(run))
-    found = Request(run, recipe, branch, form, tokenizer, policy, "float32", mixtures, out)
+    found = Request(run, recipe, branch, form, tokenizer, policy, "float32", mixtures, create, out)
     if form == "merged":
         found = replace(found, dtype=dtype or found.stored_dtype)
     _check_space(found)
     return found
 
 
-def _check_flags(form: str, dtype: str | None, quantize: Sequence[str]) -> None:
+def _check_flags(form: str, dtype: str | None, quantize: Sequence[str], create: str | None) -> None:
     if dtype is not None and form == "adapter":
         raise ConfigError(f"--dtype is {dtype}, but an adapter stays in float32 as it was trained; leave it out")
-    if dtype is not None and form == "gguf":
+    if dtype is not None and form in FILES_OF_LLAMA_CPP:
         raise ConfigError(f"--dtype is {dtype}, but --quantize says the types of a GGUF; leave it out")
-    if quantize and form != "gguf":
-        raise ConfigError(f"--quantize is {','.join(quantize)}, but only --to gguf has such types; leave it out")
-    if form == "gguf":
+    if quantize and form not in FILES_OF_LLAMA_CPP:
+        raise ConfigError(
+            f"--quantize is {','.join(quantize)}, but only --to gguf and ollama have such types; leave it out"
+        )
+    if form == "ollama" and len(quantize) > 1:
+        raise ConfigError(f"--quantize is {','.join(quantize)}, but a model of Ollama is one file; name one type")
+    if create is not None and form != "ollama":
+        raise ConfigError(f"--create is {create}, but only --to ollama makes a model for Ollama; leave it out")
+    if form in FILES_OF_LLAMA_CPP:
         require_gguf()
+    if create is not None:
+        require_ollama()
 
 
 def trained_branch(recipe: Recipe, arm: str | None) -> Branch:

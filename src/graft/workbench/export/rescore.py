@@ -23,7 +23,7 @@ from graft.pipeline.score.branch import score_task
 from graft.runs.samples import read_samples, samples_name, write_samples
 from graft.stats.paired import paired_change
 from graft.stats.power import detectable_change
-from graft.workbench.export.request import Request
+from graft.workbench.export.request import FILES_OF_LLAMA_CPP, Request
 
 SLOTS = 4
 """Replies that llama.cpp writes at once."""
@@ -93,7 +93,7 @@ def open_rescoring(request: Request, progress: Progress, *, wanted: bool | None)
     """
     scored = request.run.is_done(f"score-{request.branch.label}")
     if wanted is None:
-        wanted = scored and request.form == "gguf"
+        wanted = scored and request.form in FILES_OF_LLAMA_CPP
     if not wanted:
         return None
     if request.form == "adapter":
