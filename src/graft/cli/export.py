@@ -30,6 +30,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--create", metavar="NAME", help="Give the model to a running Ollama under this name.")
 @click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--score/--no-score", default=None, help="Ask the held-out items anew.  [default: GGUF of a scored arm]")
+@click.option("--push-to", metavar="hub:OWNER/NAME", help="Upload the folder afterwards, to a private repository.")
 @click.option("--force", is_flag=True, help="Replace a folder that is not empty.")
 @click.pass_obj
 def export_command(
@@ -42,6 +43,7 @@ def export_command(
     create: str | None,
     out: Path,
     score: bool | None,
+    push_to: str | None,
     force: bool,
 ) -> None:
     """Make a model for other programs of a run, and compare it with the run.
@@ -66,6 +68,7 @@ def export_command(
             out=out,
             force=force,
             score=score,
+            push_to=push_to,
             progress=progress,
         )
     if common.json:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.errors import ModelError
+from graft.export.hub import check_target, push
 from graft.models.adapters import portable_name
 from graft.pipeline.progress import Progress
 from graft.report.html import write_report
@@ -33,6 +34,7 @@ def export(
     out: Path,
     force: bool = False,
     score: bool | None = None,
+    push_to: str | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Write a branch of a run in a form that other programs load, and hold it against the branch.
@@ -47,6 +49,7 @@ def export(
         out: folder to write.
         force: replace what is there.
         score: ask the run's held-out items of what was made; ``None`` for GGUF files of a branch that was scored.
+        push_to: upload the folder afterwards, to ``hub:owner/name``; nothing is uploaded without it.
         progress: how far it is.
 
     Returns:
@@ -59,6 +62,7 @@ def export(
         RunError: the branch was not trained to its end.
         StorageError: it does not fit on the disk.
     """
+    repository = None if push_to is None else check_target(push_to)
     request = check_request(run, form, arm=arm, dtype=dtype, quantize=quantize, create=create, out=out, force=force)
     rescoring = open_rescoring(request, progress, wanted=score)
     with written(out) as folder:
@@ -75,6 +79,9 @@ def export(
     write_json(run.path / "exports" / f"{request.branch.label}-{form}-{request.types}.json", record)
     if run.report.is_file():
         write_report(run)
+    if repository is not None:
+        progress.stage(f"upload to {repository}")
+        record["notes"].append(f"uploaded: {push(out, repository)}")
     return record
 
 
