@@ -159,3 +159,19 @@ def test_the_shell_is_offered_what_fits(words: str, offered: set[str]) -> None:
         [sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=60, check=True
     )
     assert {line.partition(",")[2] for line in done.stdout.splitlines()} == offered
+
+
+def test_export_lists_what_can_be_made_here_and_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from graft.export import possible
+
+    find = possible.find_spec
+    monkeypatch.setattr(possible, "find_spec", lambda name: None if name == "xllamacpp" else find(name))
+    assert main(["export", "--list", "--json"]) == 0
+    found = {form["flag"]: form["missing"] for form in json.loads(capsys.readouterr().out)}
+    assert found["--to merged"] == found["--to adapter"] == ""
+    assert found["--to gguf"] == found["--to ollama"] == "pip install 'graft-lm[export]'"
+    assert "forbids it" in found["--push-to hub:OWNER/NAME"]
+    assert main(["export", "--list"]) == 0
+    assert "ready" in capsys.readouterr().out

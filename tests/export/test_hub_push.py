@@ -130,7 +130,7 @@ def test_a_folder_is_uploaded_whole_into_a_private_repository(hub: Hub, tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{hub.url}/me/tuned/commit/1"
     assert hub.files == files
-    assert hub.made[0]["name"] == "tuned" and "private" in (hub.made[0].get("visibility"), *hub.made[0])
+    assert hub.made[0]["name"] == "tuned" and hub.made[0]["visibility"] == "private"
     refused = pushed(folder, hub, "hf_wrong")
     assert refused.returncode == 1 and "could not be uploaded to me/tuned" in refused.stderr
     assert "Traceback" not in refused.stderr

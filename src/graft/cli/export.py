@@ -8,12 +8,27 @@ import click
 
 from graft.cli.completion import complete_runs
 from graft.cli.options import Command, Common
-from graft.cli.output import print_json
+from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
 from graft.cli.text import echo
 
 TARGETS = ("merged", "adapter", "gguf", "ollama")
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _list_forms(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Show what can be made here, and end."""
+    if not value or context.resilient_parsing:
+        return
+    from graft.export.possible import forms
+
+    found = list(forms())
+    if context.ensure_object(Common).json:
+        print_json([form._asdict() for form in found])
+    else:
+        rows = [(form.flag, form.what, form.missing or "ready") for form in found]
+        print_table(("form", "what it is", "here"), rows)
+    context.exit()
 
 
 @click.command(
@@ -32,6 +47,14 @@ DTYPES = ("float32", "bfloat16", "float16")
 @click.option("--score/--no-score", default=None, help="Ask the held-out items anew.  [default: GGUF of a scored arm]")
 @click.option("--push-to", metavar="hub:OWNER/NAME", help="Upload the folder afterwards, to a private repository.")
 @click.option("--force", is_flag=True, help="Replace a folder that is not empty.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_forms,
+    help="Show what can be made here, and what is missing for the rest.",
+)
 @click.pass_obj
 def export_command(
     common: Common,
