@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from graft.cli.main import main
+from graft.config.loading import load_recipe
 from graft.runs.directory import RunDirectory
 
 
@@ -58,12 +59,33 @@ MISTAKES = [
     (["tasks", "show", "cuont"], "Did you mean 'count'?"),
     (["tasks", "show", "count", "-n", "0"], "0"),
     (["completion", "tcsh"], "tcsh"),
+    (["train", "--full", "--lora-r", "8"], "adapter.r is 8 (command line), but adapter.kind is none"),
+    (["train", "--lora-r", "8", "--lora-r", "4"], "--lora-r is given 2 times; give it once"),
+    (["train", "train.max_steps=3", "train.max_steps=4"], "train.max_steps= is given twice on the command line"),
+    (["check", "good.yaml", "train.max_steps=4", "train={max_steps: 3}"], "train.max_steps= is given twice"),
+    (["train", "--task", "echo", "--rates", "0.5"], "--rates is 0.5, but 1 --task are given"),
+    (["train", "--task", "echo", "--task", "count", "--rates", "1"], "there are 2 tasks (echo, count)"),
+    (["train", "--task", "echo", "--task", "count", "--rates", "1,x"], "'x', which is no number"),
+    (["eval", "sprout", "--max-steps", "9"], "train.max_steps is 9 (command line), but graft eval does not read it"),
+    (["eval", "sprout", "--arms", "trained"], "study.arms is trained (command line), but graft eval does not read it"),
+    (["eval", "sprout", "--model", "other"], "model.id is other (command line), but graft eval does not read it"),
+    (["chat", "sprout", "train.max_steps=9"], "train.max_steps is 9 (command line), but graft chat does not read it"),
+    (["chat", "sprout", "sampling.temperature=0", "sampling.top_p=0.9"], "sampling is greedy"),
     (["init", "good.yaml"], "good.yaml exists already"),
     (["init", "new.yaml", "--task", "cuont"], "Did you mean 'count'?"),
     (["init", "new.yaml", "--lora-r", "0"], "adapter.r must be at least 1"),
     (["init", "nowhere/new.yaml", "--yes"], "there is no folder nowhere"),
     (["--runs", "good.yaml", "runs"], "good.yaml"),
 ]
+
+
+def test_several_tasks_are_mixed_in_equal_parts_or_at_the_rates_that_are_given() -> None:
+    def sources(*arguments: str) -> list[tuple[str, float]]:
+        assert main(["init", "mix.yaml", "--force", "--task", "echo", "--task", "count", *arguments]) == 0
+        return [(source.task, source.rate) for source in load_recipe(Path("mix.yaml")).recipe.data.train]
+
+    assert sources() == [("echo", 0.5), ("count", 0.5)]
+    assert sources("--rates", "0.7,0.3") == [("echo", 0.7), ("count", 0.3)]
 
 
 def write_recipes() -> None:

@@ -11,9 +11,10 @@ from doc_blocks import PAGES, ROOT, TO_BE_MADE, blocks, commands
 
 from graft import tasks
 from graft.cli.main import cli
-from graft.cli.recipes import recipe_and_overrides
+from graft.cli.recipes import given_flags, recipe_and_overrides
 from graft.config.loading import load_recipe
 from graft.pipeline.branches import target_tasks, trained_tasks
+from graft.pipeline.prepare.effect import effective
 from graft.pipeline.prepare.taskbook import own_task, task_names
 
 COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
@@ -58,9 +59,8 @@ def test_the_recipes_and_overrides_of_a_command_line_load(case: tuple[Path, list
     recipe, overrides = recipe_and_overrides(arguments)
     recipe = recipe or parameters.get("recipe")
     shipped = ROOT / recipe if recipe and recipe.startswith("recipes/") and recipe not in TO_BE_MADE else None
-    flags = {name: value for name, value in parameters.items() if name.startswith("flag_") and value is not None}
-    assert load_recipe(shipped, overrides).recipe
-    for name in str(flags.get("flag_task", "spelling")).split(","):
+    assert effective(load_recipe(shipped, overrides, given_flags(parameters))).recipe  # no word of it is in vain
+    for name in parameters.get("flag_task", ()):
         assert name in tasks.names()
 
 

@@ -10,7 +10,7 @@ import click
 
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json
-from graft.cli.recipes import given_flags, recipe_flags
+from graft.cli.recipes import given_flags, recipe_flags, resolve
 from graft.cli.text import echo
 from graft.config.keys import settings, value_at
 from graft.config.loading import load_recipe
@@ -48,8 +48,7 @@ def init_command(common: Common, /, path: Path, force: bool, yes: bool, **values
     _refuse_to_overwrite(path, force)
     given = given_flags(values)
     answers = given or ({} if yes else _ask())
-    resolved = load_recipe(None, (), {**answers, **({} if common.runs is None else {"runs": common.runs})})
-    _check_names(answers, resolved.recipe.eval.tasks, [source.task for source in resolved.recipe.data.train])
+    resolved = resolve(common, None, (), answers)
     chosen = {key: value_at(resolved.recipe, key) for key in resolved.origins}
     _write(path, template(chosen, str(path)))
     if common.json:

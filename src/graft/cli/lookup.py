@@ -22,6 +22,20 @@ def find_run(name: str, root: Path) -> RunDirectory:
     return latest_run(root) if name == "latest" else RunDirectory.open(name, root)
 
 
+def named_run(name: str, root: Path) -> RunDirectory | None:
+    """The run of that name, or ``None`` where there is none, so that it names a model.
+
+    Raises:
+        RunError: it is `latest`, and there are no runs.
+    """
+    if name == "latest":
+        return latest_run(root)
+    try:
+        return RunDirectory.open(name, root)
+    except RunError:
+        return None
+
+
 def latest_run(root: Path) -> RunDirectory:
     """The newest run.
 

@@ -72,6 +72,19 @@ class Command(click.Command):
         self.example = example
         self.params += common_options(hidden=True)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; an option that is given twice is an error, since the first would be lost."""
+        _, _, found = self.make_parser(ctx).parse_args(args=list(args))
+        for option in found:
+            if (
+                isinstance(option, click.Option)
+                and not option.multiple
+                and not option.is_flag
+                and found.count(option) > 1
+            ):
+                raise click.UsageError(f"{option.opts[0]} is given {found.count(option)} times; give it once.", ctx)
+        return super().parse_args(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example and where the global options are explained."""
         write_example(formatter, self.example)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,27 +13,35 @@ from click.shell_completion import CompletionItem
 from graft.cli.options import Common
 from graft.config.loading import Resolved, load_recipe
 from graft.config.reference import Flag, flags
+from graft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from graft.pipeline.prepare.effect import Use
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+SOURCES = "data.train"
+"""The setting whose flag may be given more than once."""
 
 
 def recipe_flags(command: Decorated) -> Decorated:
     """Give a command one flag for each setting that is often changed, documented by the schema."""
     for flag in reversed(flags()):
         command = _option(flag)(command)
+        if flag.key == SOURCES:
+            told = "Shares of several --task, such as 0.7,0.3.  [default: equal]"
+            command = click.option("--rates", metavar="A,B,…", help=told)(command)
     return command
-
-
-def recipe_flag(name: str) -> Callable[[Decorated], Decorated]:
-    """Give a command one of these flags, by its long spelling."""
-    return next(_option(flag) for flag in flags() if name in flag.names)
 
 
 def _option(flag: Flag) -> Callable[[Decorated], Decorated]:
     name = _parameter(flag)
     if flag.fixed is not None:
         return click.option(*flag.names, name, flag_value=flag.fixed, default=None, help=flag.help)
-    return click.option(*flag.names, name, metavar=flag.metavar, help=flag.help, shell_complete=_complete(flag.choices))
+    complete = _complete(flag.choices)
+    several = flag.key == SOURCES
+    text = f"{flag.help} Several are mixed: --task a --task b." if several else flag.help
+    return click.option(*flag.names, name, metavar=flag.metavar, help=text, shell_complete=complete, multiple=several)
 
 
 def _parameter(flag: Flag) -> str:
@@ -47,20 +55,58 @@ def _complete(
 
 
 def given_flags(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe flags among a command's arguments, by dotted key."""
-    return {flag.key: values[_parameter(flag)] for flag in flags() if values.get(_parameter(flag)) is not None}
+    """The recipe flags among a command's arguments, by dotted key.
+
+    Raises:
+        ConfigError: the rates are not one number for each task.
+    """
+    given = {flag.key: values[_parameter(flag)] for flag in flags() if values.get(_parameter(flag)) not in (None, ())}
+    names, rates = given.pop(SOURCES, ()), values.get("rates")
+    if rates is not None and len(names) < 2:
+        raise ConfigError(f"--rates is {rates}, but {len(names)} --task are given; it shares out several")
+    if len(names) == 1:
+        return {**given, SOURCES: names[0]}
+    return {**given, SOURCES: _mixture(names, rates)} if names else given
+
+
+def _mixture(names: Sequence[str], rates: str | None) -> list[dict[str, Any]]:
+    """Training sources with the rates that were typed, or with equal ones."""
+    shares = [1 / len(names)] * len(names) if rates is None else [_number(rate) for rate in rates.split(",")]
+    if len(shares) != len(names):
+        raise ConfigError(f"--rates is {rates}, but there are {len(names)} tasks ({', '.join(names)}); give one each")
+    return [{"task": name, "rate": share} for name, share in zip(names, shares, strict=True)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"--rates holds {text!r}, which is no number; write it as 0.7,0.3") from error
 
 
 def resolve(
-    common: Common, recipe: str | None, overrides: Sequence[str] = (), flag_values: Mapping[str, Any] | None = None
+    common: Common,
+    recipe: str | None,
+    overrides: Sequence[str] = (),
+    flag_values: Mapping[str, Any] | None = None,
+    use: Use | None = None,
 ) -> Resolved:
     """Load a recipe with the command's flags and overrides and the global `--runs`.
 
+    Args:
+        common: the global options.
+        recipe: the file, if any.
+        overrides: `key=value` arguments.
+        flag_values: the recipe flags by dotted key.
+        use: what the command reads of it, where that is less than a run reads.
+
     Raises:
-        ConfigError: the recipe or what was given beside it breaks a rule.
+        ConfigError: the recipe or what was given beside it breaks a rule, or has no effect.
     """
+    from graft.pipeline.prepare.effect import effective
+
     runs = {} if common.runs is None else {"runs": common.runs}
-    return load_recipe(Path(recipe) if recipe else None, overrides, {**runs, **(flag_values or {})})
+    return effective(load_recipe(Path(recipe) if recipe else None, overrides, {**runs, **(flag_values or {})}), use)
 
 
 def recipe_and_overrides(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

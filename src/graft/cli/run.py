@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from graft.cli.launch import helps_another, launch, process_flags, processes_to_
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
-from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flag, recipe_flags, resolve
+from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flags, resolve
 from graft.cli.text import echo
 from graft.config.grid import sampling_grid as read_grid
 from graft.config.loading import Resolved, load_recipe
@@ -22,8 +23,18 @@ from graft.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from graft.pipeline.outcome import Outcome
+    from graft.pipeline.prepare.effect import Use
     from graft.pipeline.progress import Progress
     from graft.runs.directory import RunDirectory
+
+ARMS = "study.arms"
+"""The setting that decides what `graft train` trains."""
+
+SCORING = (
+    "name thinking model -model.id data -data.exhausted words style eval sampling generation remote study.outcome "
+    "study.resamples check report runs"
+)
+"""What `graft eval MODEL` reads of its command line."""
 
 
 @click.command(
@@ -37,8 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume", metavar="RUN|CHECKPOINT|latest", shell_complete=complete_runs, help="Continue a run that stopped."
 )
-@recipe_flag("--allow-code-execution")
-@recipe_flag("--weak-sandbox")
+@recipe_flags
 @process_flags
 @click.pass_obj
 def run_command(
@@ -91,11 +101,17 @@ def train_command(
     processes: int | None,
     **values: Any,
 ) -> int:
-    """Train only, from flags or a recipe."""
+    """Train only, from flags or a recipe.
+
+    Where neither names study.arms, the task alone is trained, with one seed and without the controls of a study.
+    """
     if (code := helps_another()) is not None:
         return code
     unfinished = _to_resume(common, resume)
     resolved = _resolved(common, recipe, list(overrides), given_flags(values), unfinished)
+    if ARMS not in resolved.origins and unfinished is None:
+        resolved = _resolved(common, recipe, list(overrides), {**given_flags(values), ARMS: "base,trained"}, None)
+        resolved = replace(resolved, origins={**resolved.origins, ARMS: "graft train"})
 
     def work(progress: Progress) -> Outcome:
         from graft.pipeline.run import train
@@ -132,15 +148,19 @@ def eval_command(
 
     A run is scored by its own recipe; flags and overrides are for models.
     """
-    from graft.cli.lookup import latest_run
+    from graft.cli.lookup import named_run
     from graft.train.processes import count
 
     if count() > 1:
         raise ConfigError(f"graft eval scores in one process, but {count()} were started; start one")
-    resolved = resolve(common, recipe, overrides, given_flags(values))
+    flag_values = given_flags(values)
+    resolved = resolve(common, recipe, overrides, flag_values, _use_of_eval(sampling_grid, flag_values))
     if sampling_grid is not None:
         read_grid(sampling_grid, resolved.recipe.sampling)  # a mistake is told before torch loads
-    name = latest_run(resolved.recipe.runs).name if target == "latest" else target
+    run = named_run(target, resolved.recipe.runs)
+    if run is not None:
+        _refuse_settings(run, recipe, resolved)
+    name = target if run is None else str(run.path)
 
     def work(progress: Progress) -> Outcome:
         from graft.pipeline.run import evaluate
@@ -154,6 +174,26 @@ def eval_command(
         work,
         options="" if sampling_grid is None else f" --sampling-grid {shlex.quote(sampling_grid)}",
     )
+
+
+def _use_of_eval(sampling_grid: str | None, flag_values: Mapping[str, Any]) -> Use:
+    """What counts when a model is scored; a grid varies the sampling, and tasks to train only name tasks to score."""
+    from graft.pipeline.prepare.effect import Use
+
+    reads = f"{SCORING}{' -data.train' if 'eval.tasks' in flag_values else ''}"
+    varied = ("temperature", "top_p", "top_k", "min_p", "seed") if sampling_grid is not None else ()
+    instead = "it scores the model that is named as it is; leave it out"
+    return Use("graft eval", reads, instead, tuple(f"sampling.{name}" for name in varied))
+
+
+def _refuse_settings(run: RunDirectory, recipe: str | None, resolved: Resolved) -> None:
+    """A run is scored by the recipe that it was trained by, so that its arms stay comparable."""
+    given = [key for key in resolved.origins if key != "runs"] if recipe is None else [f"--recipe {recipe}"]
+    if given:
+        raise ConfigError(
+            f"{run.name} is a run, which is scored by its own recipe ({run.recipe}); {', '.join(given)} would have no "
+            "effect. Leave it out, or start a run with it: graft run RECIPE"
+        )
 
 
 def _to_resume(common: Common, resume: str | None) -> RunDirectory | None:

@@ -127,13 +127,14 @@ def _lines(node: Node | None, prefix: str, depth: int = 0) -> Iterator[tuple[str
 def _given(
     overrides: Mapping[str, str] | Sequence[str], flags: Mapping[str, Any], problems: list[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Flags first, then overrides, as key and value; what cannot be read becomes a problem."""
+    """Flags first, then overrides, as key and value; what cannot be read, or is said twice, becomes a problem."""
     for key, value in flags.items():
         if isinstance(value, str):
             yield from _readable(key, value, problems)
         elif value is not None:
             yield key, value
     pairs = [f"{key}={text}" for key, text in overrides.items()] if isinstance(overrides, Mapping) else overrides
+    typed: set[str] = set()
     for pair in pairs:
         key, equals, text = pair.partition("=")
         key = key.strip()
@@ -144,7 +145,11 @@ def _given(
         elif not text.strip():
             problems.append(f"{key}= has no value; write {key}=null to unset it ({COMMAND_LINE})")
         else:
-            yield from _readable(key, text, problems)
+            for name, value in _readable(key, text, problems):
+                leaves = {*_leaves(name, value)}
+                problems += [f"{leaf}= is given twice on the command line; once is enough" for leaf in leaves & typed]
+                typed |= leaves
+                yield name, value
 
 
 def _readable(key: str, text: str, problems: list[str]) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.config.loading import load_recipe
+from graft.config.loading import COMMAND_LINE, load_recipe
 from graft.config.schema import Recipe
 from graft.data.chat import ChatPolicy, check_policy, opens_thinking, render_chat, with_system
 from graft.data.thinking import split_thinking
@@ -18,6 +18,7 @@ from graft.models.sampling import from_section
 from graft.models.style import PRESETS
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.prepare.boundary import run_date
+from graft.pipeline.prepare.effect import Use, effective
 from graft.pipeline.prepare.lab import chat_policy, recipe_limits, recipe_tokenizer
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.thinking import thinking_sampling
@@ -34,8 +35,17 @@ if TYPE_CHECKING:
 BASE = "base"
 """Stands for the untouched model of the run or model that one talks to."""
 
-CHAT_DEFAULTS = {"sampling.preset": "qwen3-non-thinking", "sampling.max_new_tokens": 512}
-"""A recipe's own default, greedy and short, is made for word tasks."""
+CHAT_DEFAULTS = {"preset": "qwen3-non-thinking", "max_new_tokens": 512}
+"""A recipe's own sampling, greedy and short, is made for word tasks."""
+
+_READS = (
+    "thinking sampling generation remote eval.thinking_max_new_tokens model.device model.dtype model.precision "
+    "model.attention model.system model.template model.url"
+)
+
+TALKING_TO_A_RUN = Use("graft chat", _READS, "the run has its own; leave it out")
+TALKING = Use("graft chat", f"{_READS} model -model.id style", "leave it out")
+"""What counts of the settings that follow a run or a model."""
 
 
 @dataclass(slots=True)
@@ -150,13 +160,25 @@ def open_partners(
 def _open(target: str, overrides: Sequence[str], root: Path, arm: str | None) -> tuple[Partner, Recipe]:
     run = find_run(target, root)
     if run is not None:
-        recipe = load_recipe(run.recipe, overrides).recipe
+        stored = load_recipe(run.recipe, overrides)
+        typed = {key: origin for key, origin in stored.origins.items() if origin == COMMAND_LINE}
+        recipe = effective(replace(stored, origins=typed), TALKING_TO_A_RUN).recipe
         branch = _branch(recipe, arm)
         return _partner(recipe, f"{run.name} {branch.label}", run, branch), recipe
     if arm is not None:
         raise ConfigError(f"--arm is {arm}, but {target!r} is no run in {root}; only runs have arms")
-    recipe = load_recipe(None, overrides, {**CHAT_DEFAULTS, "model.id": target}).recipe
+    recipe = _recipe_to_talk(target, overrides)
     return _partner(recipe, target), recipe
+
+
+def _recipe_to_talk(target: str, overrides: Sequence[str]) -> Recipe:
+    """The settings for a model, sampled as one talks where nothing else is said."""
+    typed = load_recipe(None, overrides)
+    usual = {name: value for name, value in CHAT_DEFAULTS.items() if f"sampling.{name}" not in typed.origins}
+    sampling = typed.recipe.sampling.model_copy(update=usual)
+    model = typed.recipe.model.model_copy(update={"id": target})
+    recipe = typed.recipe.model_copy(update={"sampling": sampling, "model": model})
+    return effective(replace(typed, recipe=recipe), TALKING).recipe
 
 
 def _branch(recipe: Recipe, arm: str | None) -> Branch:

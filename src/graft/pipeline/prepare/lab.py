@@ -24,7 +24,7 @@ from graft.pipeline.prepare.modes import MODES
 from graft.pipeline.prepare.outcomes import Measure, outcome_of
 from graft.pipeline.prepare.rewards import check_reward
 from graft.pipeline.prepare.served import is_remote
-from graft.pipeline.prepare.taskbook import TaskBook, uses_words
+from graft.pipeline.prepare.taskbook import LABELLED, TaskBook, uses_words
 from graft.tasks.base import Split, Task
 from graft.tasks.words.audit import LeakAudit, audit_words
 from graft.tasks.words.pool import WordSets, package_words
@@ -33,10 +33,6 @@ from graft.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-LABELLED = ("classification", "choice")
-"""Kinds of tasks with a closed set of answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+from graft.data.chat import PLAIN
 from graft.data.leaks import LeakReport
 from graft.data.survey import ShownExample, Survey, show, survey
-from graft.errors import DataError
+from graft.errors import ConfigError, DataError
 from graft.evals.labels import encode_options, has_labels
 from graft.models.boundary import Certificate
 from graft.pipeline.branches import Branch, branches
@@ -103,11 +104,13 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
         progress: told while it looks.
 
     Raises:
-        ConfigError: the optimizer or the schedule cannot be built, or the learning rate never reaches its peak.
+        ConfigError: the optimizer or the schedule cannot be built, the learning rate never reaches its peak, or
+            `model.template` is set for a model that has a template of its own.
         ModelError: an adapter cannot be put where the recipe says.
         DataError: an example has nothing to train, is longer than the model reads, two labels cannot be told apart, or
             a source cannot be used.
     """
+    _check_template(lab)
     boundary = certify(lab)
     _check_labels(lab)
     known = baselines(lab)
@@ -198,6 +201,16 @@ def task_table(found: Preflight) -> Table:
     return Table(("task", "role", "outcome", "held-out items", "smallest detectable change"), rows)
 
 
+def _check_template(lab: Lab) -> None:
+    """Of two templates only the model's is used; whether it has one is not known before its tokenizer is there."""
+    template = lab.recipe.model.template
+    if template != PLAIN and lab.tokenizer.chat_template is not None and not is_remote(lab.recipe):
+        raise ConfigError(
+            f"model.template is {template!r}, but {lab.recipe.model.id} has a chat template of its own, which is used; "
+            "leave it out, or remove the model's chat_template.jinja"
+        )
+
+
 def _check_labels(lab: Lab) -> None:
     """Refuse labels that scoring could not tell apart, before anything is trained for it."""
     if not is_remote(lab.recipe):
@@ -230,7 +243,7 @@ def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) 
             "that gives no verdict" if len(recipe.study.seeds) == 1 else f"under {CONFIRMATORY_SEEDS} is exploratory"
         )
         yield f"study.seeds has {len(recipe.study.seeds)}; {meant}"
-    compared = "trained" in recipe.study.arms and not MODES[recipe.mode].texts_only
+    compared = "trained" in recipe.study.arms and MODES[recipe.mode].answers  # the others have no control
     if compared and not recipe.study.claims:
         yield "study.arms lacks base or a control (format, self); without both, transfer cannot be claimed"
     steps, wanted = usable_steps(lab, surveys), recipe.train.warmup_steps or 0

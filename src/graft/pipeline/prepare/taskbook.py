@@ -26,6 +26,9 @@ from graft.tasks.style import StyleTask
 from graft.tasks.words.pool import WordSets
 from graft.tasks.words.task import WordTask
 
+LABELLED = ("classification", "choice")
+"""Kinds of tasks with a closed set of answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskBook:
