@@ -12,6 +12,7 @@ from graft.models.adapters import add_lora
 from graft.models.forward import answer_logits
 from graft.models.fp8 import Fp8Linear, check_fp8, multiply, quantize_rows, to_fp8
 from graft.pipeline.train import weights
+from graft.train.memory import _LiveBytes
 
 IDS = torch.arange(48).reshape(2, 24) * 7 % 4000
 
@@ -58,7 +59,29 @@ def test_the_product_is_that_of_the_rounded_matrices() -> None:
     left, right = torch.randn(9, 64), torch.randn(32, 64) * 100
     (left_8, left_scale), (right_8, right_scale) = quantize_rows(left), quantize_rows(right)
     rounded = (left_8.float() * left_scale) @ (right_8.float() * right_scale).t()
-    torch.testing.assert_close(multiply(left_8, left_scale, right_8, right_scale).float(), rounded, rtol=8e-3, atol=0.5)
+    torch.testing.assert_close(
+        multiply(left_8, left_scale, right_8, right_scale, fast=True).float(), rounded, rtol=8e-3, atol=0.5
+    )
+
+
+def test_rounding_holds_one_float32_matrix_beside_the_result() -> None:
+    matrix = torch.randn(256, 512).bfloat16()
+    with _LiveBytes([matrix]) as live:
+        quantize_rows(matrix)
+    assert live.peak <= 5.1 * matrix.numel()
+
+
+def test_gradients_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    product, fast = torch._scaled_mm, []
+
+    def noted(*args: object, use_fast_accum: bool, **options: object) -> torch.Tensor:
+        fast.append(use_fast_accum)
+        return product(*args, use_fast_accum=use_fast_accum, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch, "_scaled_mm", noted)
+    _, small = layers()
+    small(torch.ones(3, 128, dtype=torch.bfloat16, requires_grad=True)).sum().backward()
+    assert fast == [True, False]
 
 
 def test_rounding_a_row_is_bounded_and_zeros_stay_zeros() -> None:

@@ -52,6 +52,7 @@ PLAN = Plan(
     weight_decay=0.0, max_grad_norm=1.0, bfloat16=False, seed=0, logging_steps=1, save_steps=2, keep_last=9,
     parallel="ddp",
 )  # fmt: skip
+MASTERS = replace(PLAN, parallel="fsdp", bfloat16=True, learning_rate=1e-4)
 ONE_STEP = replace(PLAN, steps=1, max_grad_norm=1e9, save_steps=None)
 
 
@@ -182,6 +183,12 @@ def slow_pair_adapters(folder: Path) -> None:
         keep([vars_of(report) for report in reports], folder / f"lora-{parallel}.pt")
 
 
+def slow_pair_masters(folder: Path) -> None:
+    reports, model, _ = train(folder / "masters", MASTERS, toy_model().to(torch.bfloat16))
+    keep([vars_of(report) for report in reports], folder / "masters-reports.pt")
+    keep(model.state_dict(), folder / "masters-weights.pt")
+
+
 def pair_memory(folder: Path) -> None:
     """Only the second process runs out of memory, once."""
     model, done = toy_model(), []
@@ -213,7 +220,7 @@ def keep(value: Any, path: Path) -> None:
 
 
 PAIR = (pair_agrees, pair_memory, pair_gradients, pair_checkpoints, pair_resumes)
-SLOW_PAIR = (slow_pair_gradients, slow_pair_resumes, slow_pair_adapters)
+SLOW_PAIR = (slow_pair_gradients, slow_pair_resumes, slow_pair_adapters, slow_pair_masters)
 
 
 def in_a_group(rank: int, folder: str, port: int, works: tuple[Callable[[Path], None], ...]) -> None:
@@ -375,6 +382,21 @@ def test_adapters_train_as_with_one_process(slow_pair: Path, tmp_path: Path, par
     reports, _, _ = train(tmp_path, model=adapted())
     ours = torch.load(slow_pair / f"lora-{parallel}.pt")
     assert [report["loss"] for report in ours] == pytest.approx([report.loss for report in reports], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_spread_model_in_bfloat16_moves_by_float32_masters(slow_pair: Path, tmp_path: Path) -> None:
+    reports, model, _ = train(tmp_path, MASTERS, toy_model().to(torch.bfloat16))
+    ours = torch.load(slow_pair / "masters-reports.pt")
+    assert [report["loss"] for report in ours] == pytest.approx([report.loss for report in reports], rel=2e-3)
+    stored = load_file(slow_pair / "masters" / "checkpoint-4" / WEIGHTS)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+    weights = torch.load(slow_pair / "masters-weights.pt")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    start = toy_model().to(torch.bfloat16).state_dict()
+    steps = [torch.cat([(found[name].double() - start[name].double()).flatten() for name in start])
+             for found in (weights, model.state_dict())]  # fmt: skip
+    assert float(steps[0] @ steps[1] / (steps[1] @ steps[1])) == pytest.approx(1.0, abs=0.1)
 
 
 def test_all_halve_when_one_runs_out_of_memory(pair: Path) -> None:

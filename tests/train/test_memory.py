@@ -145,6 +145,16 @@ def test_one_row_that_is_too_long_is_an_error_with_its_length_and_a_way_out(tmp_
         fit(model, rows, PLAN, pad_id=PAD, folder=tmp_path)
 
 
+def test_an_update_without_memory_is_refused_with_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    told = r"update of step 1: adamw needs 1\.\d MB beside weights of .* gradients of .* are free; use .*adamw_8bit"
+    with pytest.raises(TrainError, match=told):
+        fit(toy_model(), some_rows(24), PLAN, pad_id=PAD, folder=tmp_path)
+
+
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
     def attempt(budget: int) -> None:
         raise RuntimeError("shapes cannot be multiplied")

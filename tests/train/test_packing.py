@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from tests.conftest import toy_model
+from torch.nn.attention import varlen
 
+from graft.models import attention
 from graft.models.adapters import add_lora
 from graft.models.attention import (
     Documents,
@@ -18,11 +22,17 @@ from graft.models.attention import (
     why_not_packed,
 )
 from graft.models.forward import answer_hidden, head_of, pad_rows, padded_batch
+from graft.train import engine
 from graft.train.layout import Layout
 from graft.train.loss import head_loss
+from graft.train.plan import Hooks, Plan
 from graft.types import TokenRow
 
 PAD = 4090
+PLAN = Plan(
+    steps=2, batch_size=6, token_budget=64, learning_rate=1e-3, optimizer="adamw", schedule="constant", warmup_steps=0,
+    weight_decay=0.0, max_grad_norm=1.0, bfloat16=True, seed=0, logging_steps=1, save_steps=None, keep_last=1,
+)  # fmt: skip
 ARCHITECTURES = ("qwen3", "llama", "gpt2", "qwen3-moe")
 
 
@@ -163,3 +173,48 @@ def test_groups_of_documents_give_what_each_gives_alone() -> None:
         alone = _causal(*(state[:, :, start : start + length] for state in states), None, 0.0).transpose(1, 2)
         torch.testing.assert_close(together[:, start : start + length], alone)
         start += length
+
+
+def kernel_stand_in(
+    query_THE: torch.Tensor, key_TKE: torch.Tensor, value_TKE: torch.Tensor, borders: torch.Tensor, *_: object,
+    scale: float, window_size: tuple[int, int], enable_gqa: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    """What the CUDA kernel computes, document by document, in the 16 bits that it takes alone."""
+    assert {query_THE.dtype, key_TKE.dtype, value_TKE.dtype} == {torch.bfloat16}
+    parts = []
+    for start, stop in zip(borders.tolist(), borders.tolist()[1:], strict=False):
+        states = [state[start:stop].transpose(0, 1)[None] for state in (query_THE, key_TKE, value_TKE)]
+        if stop > start:
+            seen = torch.nn.functional.scaled_dot_product_attention(
+                *states, is_causal=True, scale=scale, enable_gqa=enable_gqa
+            )
+            parts.append(seen[0].transpose(0, 1))
+    return torch.cat(parts)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This device has the kernel."""
+    monkeypatch.setattr(varlen, "varlen_attn", kernel_stand_in)
+    for module in (attention, engine):
+        monkeypatch.setattr(module, "has_kernel", lambda device: True)
+
+
+def test_float32_weights_pack_for_the_kernel_where_products_are_cast_to_its_type(kernel: None) -> None:
+    rows = some_rows(12)
+    packed = engine.choose_layout(model("qwen3"), rows, replace(PLAN, bfloat16=True), PAD)
+    assert (packed.kind, packed.kernel, packed.fixed) == ("packed", True, True)
+    exact = engine.choose_layout(model("qwen3"), rows, replace(PLAN, bfloat16=False), PAD)
+    assert exact.kind == "padded"  # the kernel would round what is asked for in float32
+
+
+def test_a_training_by_the_kernel_has_the_losses_of_the_plain_one(kernel: None, tmp_path: Path) -> None:
+    losses: dict[str, list[float]] = {}
+    for layout in ("packed", "padded"):
+        told: list[float] = []
+        hooks = Hooks(on_report=lambda report, told=told: told.append(report.loss))
+        plan = replace(PLAN, layout=layout, bfloat16=True)  # type: ignore[arg-type]
+        result = engine.fit(model("qwen3", "lora"), some_rows(12), plan, pad_id=PAD, folder=tmp_path, hooks=hooks)
+        assert result.facts["layout"] == layout
+        losses[layout] = told
+    assert losses["packed"] == pytest.approx(losses["padded"], rel=2e-3)

@@ -119,14 +119,14 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(weight_NK, scale_N1)
         ctx.type = rows_MK.dtype
         scaled_MK, scale_M1 = quantize_rows(rows_MK)
-        return multiply(scaled_MK, scale_M1, weight_NK, scale_N1)
+        return multiply(scaled_MK, scale_M1, weight_NK, scale_N1, fast=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         weight_NK, scale_N1 = ctx.saved_tensors
-        scaled_MN, scale_M1 = quantize_rows(gradients[0].float() * scale_N1.t())
+        scaled_MN, scale_M1 = quantize_rows(gradients[0] * scale_N1.t())
         ones_K1 = torch.ones(weight_NK.shape[1], 1, device=weight_NK.device)
-        product_MK = multiply(scaled_MN, scale_M1, weight_NK.t().contiguous(), ones_K1)
+        product_MK = multiply(scaled_MN, scale_M1, weight_NK.t().contiguous(), ones_K1, fast=False)
         return product_MK.to(ctx.type), None, None
 
 
@@ -141,20 +141,34 @@ def quantize_rows(matrix: torch.Tensor, kind: torch.dtype = E4M3) -> tuple[torch
         The rounded matrix, and float32 scales of shape (rows, 1) that undo the scaling. A row of zeros stays zeros.
     """
     largest = torch.finfo(kind).max
-    exact = matrix.float()
-    scale = exact.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny * largest) / largest
-    return (exact / scale).clamp(-largest, largest).to(kind), scale
+    # The largest is found in the matrix's own type, which is exact, and one float32 matrix is made in all.
+    peak = torch.linalg.vector_norm(matrix, torch.inf, dim=1, keepdim=True).float()
+    scale = peak.clamp_min(torch.finfo(torch.float32).tiny * largest) / largest
+    return (matrix / scale).clamp_(-largest, largest).to(kind), scale
 
 
 def multiply(
-    left_MK: torch.Tensor, left_scale_M1: torch.Tensor, right_NK: torch.Tensor, right_scale_N1: torch.Tensor
+    left_MK: torch.Tensor,
+    left_scale_M1: torch.Tensor,
+    right_NK: torch.Tensor,
+    right_scale_N1: torch.Tensor,
+    *,
+    fast: bool,
 ) -> torch.Tensor:
-    """Left rightᵀ of two scaled 8-bit matrices, in bfloat16; sums are kept in float32."""
+    """Left rightᵀ of two scaled 8-bit matrices, in bfloat16.
+
+    Args:
+        left_MK: the left matrix.
+        left_scale_M1: its scales.
+        right_NK: the right matrix.
+        right_scale_N1: its scales.
+        fast: let Hopper's tensor cores keep sums in the fewer bits of their own, which is faster; else in float32.
+    """
     return torch._scaled_mm(
         left_MK,
         right_NK.t(),
         scale_a=left_scale_M1,
         scale_b=right_scale_N1.t().contiguous(),
         out_dtype=torch.bfloat16,
-        use_fast_accum=True,
+        use_fast_accum=fast,
     )

@@ -31,12 +31,13 @@ from graft.config.optimization import (
     check_name,
     read_args,
 )
-from graft.errors import ConfigError, MissingExtra, StorageError, TrainError
+from graft.errors import ConfigError, GraftError, MissingExtra, StorageError, TrainError
 from graft.models.forward import trained_tokens
 from graft.runs.files import replacing_folder, write_json
 from graft.runs.interrupts import Held, held_back
+from graft.runs.space import format_bytes
 from graft.train import checkpoints, processes
-from graft.train.memory import peak_bytes
+from graft.train.memory import Usage, forecast, free_bytes, is_out_of_memory, peak_bytes
 from graft.train.optim import BETAS, MOMENTUM, build_optimizer
 from graft.train.plan import Evaluate, FitResult, Plan, StepReport
 from graft.train.precision import Weights
@@ -124,13 +125,37 @@ def _train(trainer: GraftLoop, keeper: Keeper, model: PreTrainedModel, start: Pa
     model.train()
     with held_back() as keeper.signals:
         if not keeper.tracker.stopped:
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
+            with _explained_memory(trainer, model, keeper.plan):
+                trainer.train(resume_from_checkpoint=str(start) if start else None)
         elif start is not None:
             checkpoints.load_trained(model, start)
             trainer.state.global_step = keeper.restored_step
         if keeper.signals.arrived is not None:  # it came after the last step
             trainer._save_checkpoint(model, None)
             raise keeper.signals.interruption()
+
+
+@contextmanager
+def _explained_memory(trainer: GraftLoop, model: PreTrainedModel, plan: Plan) -> Iterator[None]:
+    """Tell a lack of memory outside of the passes in numbers: an update that was begun cannot be done again.
+
+    Raises:
+        TrainError: memory ran out.
+    """
+    try:
+        yield
+    except GraftError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        need, free = forecast(model, plan.optimizer, Usage(0.0, 0.0, 0.0)), free_bytes(model.device)
+        raise TrainError(
+            f"out of memory in the update of step {trainer.state.global_step + 1}: {plan.optimizer} needs "
+            f"{format_bytes(need.optimizer)} beside weights of {format_bytes(need.weights + need.adapters)} and "
+            f"gradients of {format_bytes(need.gradients)}, and {format_bytes(free)} are free; use "
+            "train.optimizer=adamw_8bit, adapter.kind=lora, or more GPUs with engine.parallel: fsdp"
+        ) from error
 
 
 class GraftLoop(Trainer):  # type: ignore[misc]
