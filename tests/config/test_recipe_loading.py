@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +242,7 @@ def test_what_is_not_a_recipe_is_named_with_its_place(text: str, said: str) -> N
 
 def test_an_endless_anchor_is_refused_and_not_followed() -> None:
     text = complaint(recipe("train: &a\n  epochs: *a\n  loop: [*a, *a]\n"))
-    assert "train.epochs must be a number" in text
+    assert "more than 50,000 values" in text
     assert len(text) < 2000
 
 
@@ -303,3 +305,50 @@ def test_an_entry_of_the_scored_tasks_may_say_its_role() -> None:
 def test_roles_that_mean_nothing_are_refused(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Recipe.model_validate({"eval": section})
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+)
+MERGED = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {max_steps: !!int ''}", "not what its tag says"),
+        ("train: {max_steps: !!bool x}", "not what its tag says"),
+        ("train: {max_steps: !!float x}", "not YAML"),
+        ("name: !!timestamp x", "not YAML"),
+        ("? !!set [a]", "not YAML"),
+        ('name: "\\ud800"', "half of a surrogate pair"),
+        ('runs: "a\\0b"', "a NUL character"),
+        ('data: {corpus: ["\\0"]}', "a NUL character"),
+        ('"\\udfff": 1', "half of a surrogate pair"),
+        (BOMB, "more than 50,000 values"),
+        (MERGED, "more than 50,000 values"),
+        ("a: &a [*a]", "more than 50,000 values"),
+        ("a: " + "[" * 2000, "nested too deeply"),
+        (f"train: {{max_steps: {'9' * 400}}}", "beyond 9,007,199,254,740,992"),
+        (f"train: {{max_steps: {'9' * 5000}}}", "not YAML"),
+        ("x" * 600_000, "at most 500,000 bytes"),
+    ],
+)
+def test_what_no_recipe_can_hold_is_one_short_line_in_no_time(text: str, said: str) -> None:
+    began = time.process_time()
+    told = complaint(recipe(text))
+    assert said in told and "\n" not in told and len(told) < 400
+    assert time.process_time() - began < 5
+
+
+def test_thousands_of_wrong_keys_are_told_by_their_number() -> None:
+    began = time.process_time()
+    told = complaint(recipe("".join(f"kye{n}: 1\n" for n in range(5000))))
+    assert told.count("unknown key") == 20 and told.endswith("… and 4,980 more")
+    assert time.process_time() - began < 10
+
+
+def test_a_recipe_is_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "but this is no file" in complaint(tmp_path / "pipe.yaml")
+    assert "cannot be read" in complaint(Path("x" * 5000))

@@ -19,9 +19,9 @@ from graft.config.schema import Recipe
 from graft.config.section import Section
 from graft.config.writing import template, to_yaml
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 PATHS = TEXT.map(lambda text: str(Path(text.replace("\0", ""))))
-SCALARS = st.none() | TEXT | st.integers() | st.floats(allow_nan=False)
+SCALARS = st.none() | TEXT | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
 FRACTIONS = st.floats(min_value=1e-12, max_value=1e6)
 COUNTS = st.integers(min_value=1, max_value=10**9)
 

@@ -138,7 +138,9 @@ def test_a_given_encoding_is_used_and_a_wrong_one_is_refused(tmp_path: Path) -> 
         read_rows(write(tmp_path / "odd.csv", b"text\nabcd"), FileForm(encoding="utf-16-le"))
     with pytest.raises(DataError, match=r"encoding is latin-1, but the file is valid UTF-8 beyond ASCII"):
         read_rows(write(tmp_path / "utf8.csv", CSV), FileForm(encoding="latin-1"))
-    with pytest.raises(DataError, match=r"encoding is utf-88, which Python does not know\. Did you mean 'utf-8'"):
+    with pytest.raises(
+        DataError, match=r"encoding is utf-88, which is none of text that Python reads\. Did you mean 'utf-8'"
+    ):
         read_rows(latin, FileForm(encoding="utf-88"))
 
 

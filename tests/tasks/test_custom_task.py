@@ -405,6 +405,13 @@ def test_a_question_under_many_system_prompts_is_on_one_side(tmp_path: Path) -> 
     assert train and held and not train & held
 
 
+def test_a_row_that_lacks_a_column_of_the_task_it_is_like_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"question": "q", "answer": "#### 2"}\n{"question": "r"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"task mine: sums\.jsonl, line 2 has no answer"):
+        own(path, like="gsm8k")
+
+
 def test_a_task_like_another_uses_its_prompt_and_scorer_on_local_rows(tmp_path: Path) -> None:
     path = tmp_path / "sums.csv"
     path.write_text('problem,solution\n"One and one?","1+1=2\n#### 2"\n', encoding="utf-8")

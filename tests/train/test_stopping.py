@@ -112,13 +112,29 @@ def test_wrong_settings_are_one_clear_line(settings: dict[str, Any], message: st
 
 def test_a_criterion_comes_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_rules.py").write_text("def enough(measurements):\n    return len(measurements) == 3\n")
-    (tmp_path / "broken_rules.py").write_text("1 / 0\n")
+    (tmp_path / "broken_rules.py").write_text("1 / 0\n\ndef enough(measurements):\n    return True\n")
     monkeypatch.chdir(tmp_path)
     rule = build_stopping(**SETTINGS | {"criterion": "own_rules:enough"})
     assert rule is not None
     assert len(followed(rule, [1, 2, 3, 4, 5]).measurements) == 3
     with pytest.raises(ConfigError, match="importing it fails: ZeroDivisionError"):
         build_stopping(**SETTINGS | {"criterion": "broken_rules:enough"})
+
+
+def test_looking_for_a_criterion_runs_none_of_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "ours"
+    package.mkdir()
+    for path in (package / "__init__.py", package / "rules.py", tmp_path / "single.py"):
+        path.write_text("import pathlib; pathlib.Path('ran').touch()\nif True:\n    def enough(found): return True\n")
+    (tmp_path / "other.py").write_text("from single import enough as done\n")
+    (tmp_path / "wrong.py").write_text("def enough(:\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("single:enough", "ours.rules:enough", "other:done"):
+        assert build_stopping(**SETTINGS | {"criterion": name, "load": False}) is not None
+    for name in ("single:enuogh", "ours.no:enough", "other:enough", "wrong:enough", "single:a.b", "..single:enough"):
+        with pytest.raises(ConfigError, match=r"stopping\.criterion is"):
+            build_stopping(**SETTINGS | {"criterion": name, "load": False})
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_criterion_that_fails_is_named_with_its_step() -> None:

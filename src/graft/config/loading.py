@@ -17,10 +17,13 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from graft.config.keys import sections, settings
 from graft.config.messages import messages, unknown_key
-from graft.config.scalars import PARSE_ERRORS, compose, describe, parse
+from graft.config.scalars import PARSE_ERRORS, describe, parse, parse_with_lines
 from graft.config.schema import Recipe
 from graft.config.shipped import near_recipes
 from graft.errors import ConfigError
+
+MOST_BYTES = 500_000
+"""Size of a recipe file."""
 
 COMMAND_LINE = "command line"
 """Origin of a value that came from a flag or a `key=value` override."""
@@ -75,8 +78,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The values of a recipe file and the origin of every key in it."""
     text = _text(path)
     try:
-        values = parse(text)
-        node = compose(text)
+        values, node = parse_with_lines(text)
     except PARSE_ERRORS as error:
         line, column, said = describe(error)
         place = f"{path}:{line}:{column}" if line else str(path)
@@ -94,6 +96,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _text(path: Path) -> str:
     try:
+        size = path.stat().st_size
+        if not path.is_dir() and (not path.is_file() or size > MOST_BYTES):
+            what = f"a file of {size:,} bytes" if path.is_file() else "no file"
+            raise ConfigError(f"{path}: a recipe is a file of at most {MOST_BYTES:,} bytes, but this is {what}.")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such recipe. {near_recipes(path)}".rstrip()) from error
@@ -101,8 +107,8 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path} is a folder; name the recipe file. {near_recipes(path / 'x')}".rstrip()) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: this is not text in UTF-8 (byte {error.start}).") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _kind(value: Any) -> str:

@@ -14,6 +14,9 @@ from graft.config.nearest import nearest
 from graft.config.reference import type_name
 from graft.errors import close_match
 
+MOST = 20
+"""Wrong keys that are told; a file that is no recipe may have thousands."""
+
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("greater than", "gt"),
@@ -23,20 +26,19 @@ _BOUNDS = {
 
 
 def messages(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> list[str]:
-    """One message per wrong key, in the order of the file.
+    """One message per wrong key, in the order of the file; of more than `MOST` only their number.
 
     Args:
         error: what validation raised.
         values: the merged values that were validated.
         origins: place of every given key, such as `recipes/x.yaml:9`; entries of lists as `data.train[0].task`.
     """
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, Any]] = {}
     for problem in error.errors(include_url=False, include_context=True):
-        key = _dotted(problem["loc"])
-        if key not in found:  # a union reports each of its members
-            found[key] = _message(key, dict(problem), values, origins)
+        found.setdefault(_dotted(problem["loc"]), dict(problem))  # a union reports each of its members
     ordered = sorted(found, key=lambda key: _line(_place(key, origins)))
-    return [found[key] for key in ordered]
+    more = [f"… and {len(ordered) - MOST:,} more"] if len(ordered) > MOST else []
+    return [_message(key, found[key], values, origins) for key in ordered[:MOST]] + more
 
 
 def unknown_key(key: str, origin: str) -> str:

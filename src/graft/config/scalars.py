@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from io import StringIO
@@ -12,25 +13,77 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import Node
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 PARSE_ERRORS = (YAMLError, ValueError, RecursionError)
 """What the parser raises on bad text: besides its own errors ValueError for impossible dates and numbers."""
+
+MOST_VALUES = 50_000
+"""Values of a text, those counted as often as they are named that an alias repeats."""
+
+LARGEST = 2**53
+"""Whole numbers beyond it are no setting, and no exact number in other programs."""
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def parse(text: str) -> Any:
     """Parse one YAML 1.2 document or value.
 
     Raises:
-        YAMLError, ValueError, RecursionError: the text is not YAML (`PARSE_ERRORS`).
+        YAMLError, ValueError, RecursionError: the text is not YAML (`PARSE_ERRORS`), or is none that a recipe can hold.
     """
-    return YAML(typ="safe", pure=True).load(StringIO(text))
+    return parse_with_lines(text)[0]
 
 
-def compose(text: str) -> Node | None:
-    """Parse into nodes, which know their line."""
-    node: Node | None = YAML(typ="safe", pure=True).compose(StringIO(text))
-    return node
+def parse_with_lines(text: str) -> tuple[Any, Node | None]:
+    """Parse one YAML 1.2 document: its value, and its nodes, which know their line.
+
+    Raises:
+        YAMLError, ValueError, RecursionError: as `parse`.
+    """
+    try:
+        node: Node | None = YAML(typ="safe", pure=True).compose(StringIO(text))
+        count = _count(node, {})
+        if count > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values, each counted as often as an alias names it")
+        value = YAML(typ="safe", pure=True).load(StringIO(text))
+    except PARSE_ERRORS:
+        raise
+    except Exception as error:  # its constructors fail in many ways on a wrong value behind a tag
+        raise ValueError(f"a value is not what its tag says ({type(error).__name__}: {error})") from error
+    _require_settings(value)
+    return value, node
+
+
+def _count(node: Node | None, known: dict[int, float]) -> float:
+    """Values below a node, aliases spelled out; endless where a value holds itself."""
+    if node is None or isinstance(node, ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is known: whoever comes by again is inside
+        parts = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _require_settings(value: Any) -> None:
+    """Refuse what no setting can be and what would break later.
+
+    Raises:
+        ValueError: a text with a NUL or half of a surrogate pair, or a whole number beyond `LARGEST`.
+    """
+    if isinstance(value, str) and (wrong := _NO_TEXT.search(value)):
+        what = "a NUL character" if wrong[0] == "\0" else "half of a surrogate pair, which is no letter"
+        raise ValueError(f"a text holds {what}")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"a whole number is beyond {LARGEST:,}")
+    if isinstance(value, dict):
+        for part in (*value, *value.values()):
+            _require_settings(part)
+    elif isinstance(value, list | tuple | set):
+        for part in value:
+            _require_settings(part)
 
 
 def describe(error: Exception) -> tuple[int | None, int | None, str]:

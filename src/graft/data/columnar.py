@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from graft.data.rows import FileRow, Table, told_table
+from graft.data.rows import FileRow, Table, repeated, told_table
 from graft.errors import DataError, MissingExtra
 from graft.tasks.dataset import Row
 
@@ -94,8 +94,8 @@ def _library(what: str) -> Any:
 
 def _table(path: Path, form: str, batches: Sequence[Any], columns: Sequence[str]) -> Table:
     names = tuple(columns)
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: the columns {', '.join(repeated)} are there more than once; rename them")
+    if twice := repeated(names):
+        raise DataError(f"{path}: the columns {', '.join(twice)} are there more than once; rename them")
     table = ArrowTable(batches, names, "", path.name)
     if not len(table):
         raise DataError(f"{path}: the file has columns ({', '.join(names)}) but no rows")

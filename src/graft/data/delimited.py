@@ -17,7 +17,7 @@ from typing import Any
 from graft.data.encodings import BadLines, OpenText, open_text, undecodable
 from graft.data.file_form import FileForm
 from graft.data.packed import inner_name
-from graft.data.rows import OffsetTable, Table, told_table
+from graft.data.rows import OffsetTable, Table, repeated, told_table
 from graft.errors import DataError
 from graft.tasks.dataset import Row
 
@@ -202,9 +202,9 @@ def _header(path: Path, record: tuple[int, int, list[str]] | None, problems: Bad
         problems.require_none()
         raise DataError(f"{path}: the file is empty; give one with a header and rows")
     names = tuple(name.strip() or f"column {number}" for number, name in enumerate(record[2], 1))
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated(names):
         raise DataError(
-            f"{path}: the header names {', '.join(repeated)} more than once, so it is unclear which is meant; rename"
+            f"{path}: the header names {', '.join(twice)} more than once, so it is unclear which is meant; rename"
             " the columns, or name them in header if the first line is a row already"
         )
     return names

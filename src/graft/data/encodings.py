@@ -113,13 +113,21 @@ def open_text(path: Path, encoding: str | None = None) -> OpenText:
     return OpenText(_transcoded(path, file, guess), 0, guess, f"{guess}, guessed; set encoding if it is another")
 
 
+_NO_FILES = ("idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape")
+"""Codecs of Python that turn letters into others: names of hosts, and its own source."""
+
+
 def _codec(path: Path, name: str) -> str:
     try:
-        return codecs.lookup(name).name
-    except LookupError:
+        found = codecs.lookup(name)
+        text = found.incrementaldecoder is not None and "a".encode(found.name).decode(found.name) == "a"
+        if not text or found.name.replace("-", "_") in _NO_FILES:
+            raise LookupError
+        return found.name
+    except (LookupError, UnicodeError, ValueError):
         known = {alias.replace("_", "-") for alias in (*aliases, *aliases.values())}
         near = choices(name, known).partition("Known: ")[0].strip() or "Try utf-8, cp1252 or utf-16."
-        raise DataError(f"{path}: encoding is {name}, which Python does not know. {near}") from None
+        raise DataError(f"{path}: encoding is {name}, which is none of text that Python reads. {near}") from None
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -19,6 +18,20 @@ T = TypeVar("T")
 
 CHUNK = 1 << 20
 """Bytes read at once; smaller files are unpacked in memory."""
+
+
+SMALL, MOST_TIMES = 1 << 26, 100
+"""Bytes that any file may unpack to; beyond them it may only unpack to so many times its size."""
+
+
+def require_file(path: Path) -> None:
+    """Refuse pipes and devices, which may be waited for without end.
+
+    Raises:
+        DataError: it is there, but no file.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: this is no file; name one, or write what it gives to one")
 
 
 def _zstandard(path: Path) -> Any:
@@ -87,11 +100,20 @@ def open_bytes(path: Path) -> IO[bytes]:
         if opened is None:
             return path.open("rb")
         copy = tempfile.SpooledTemporaryFile(max_size=CHUNK)  # noqa: SIM115  (it lives as long as its rows)
+        most, held = max(SMALL, MOST_TIMES * path.stat().st_size), 0
         with opened(path) as packed:
-            shutil.copyfileobj(packed, copy, CHUNK)
+            while piece := packed.read(CHUNK):
+                held += len(piece)
+                if held > most:
+                    raise DataError(
+                        f"{path}: a file of {path.stat().st_size:,} bytes unpacks to more than {most:,}, as one does "
+                        "that is made to fill disks; unpack it yourself if it is right"
+                    )
+                copy.write(piece)
         copy.seek(0)
         return copy
 
+    require_file(path)
     return _reading(path, name, unpacked)
 
 

@@ -17,7 +17,7 @@ from graft.data.columnar import read_arrow, read_parquet
 from graft.data.delimited import read_delimited
 from graft.data.encodings import BadLines, open_text, undecodable
 from graft.data.file_form import FOUND_OUT, FileForm, Unit
-from graft.data.packed import inner_name
+from graft.data.packed import inner_name, require_file
 from graft.data.rows import ListTable, OffsetTable, Table, told_table
 from graft.errors import DataError
 from graft.tasks.dataset import Row
@@ -66,6 +66,8 @@ def _object(raw: bytes, line: int, problems: BadLines) -> dict[str, Any]:
         problems.add(line, "half of a surrogate pair, which is no letter")
     except RecursionError:
         problems.add(line, "nested too deeply")
+    except ValueError:
+        problems.add(line, "a number of more digits than are read")
     else:
         if isinstance(row, dict):
             return row
@@ -80,10 +82,11 @@ def read_json(path: Path, encoding: str | None) -> Table:
         DataError: it is empty, not JSON, or none of these.
     """
     text = open_text(path, encoding)
+    content = b"".join(text.lines())
+    if not content.strip():
+        raise DataError(f"{path}: the file is empty; give one with a list of objects")
     try:
-        body = b"".join(text.lines()).decode("utf-8")
-        if not body.strip():
-            raise DataError(f"{path}: the file is empty; give one with a list of objects")
+        body = content.decode("utf-8")
         value = json.loads(body)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -96,6 +99,8 @@ def read_json(path: Path, encoding: str | None) -> Table:
         raise DataError(
             f"{path}: line {error.lineno}: not JSON ({error.msg} at column {error.colno}); mend it"
         ) from None
+    except ValueError:
+        raise DataError(f"{path}: a number has more digits than are read; write it as text") from None
     rows, form = _listed(path, value)
     if not rows:
         raise DataError(f"{path}: the list holds no rows; give at least one object")
@@ -239,5 +244,6 @@ def is_table(path: Path, form: FileForm = FOUND_OUT) -> bool:
 
 
 def _reader(path: Path, form: FileForm) -> Callable[[Path, FileForm], Table] | None:
+    require_file(path)
     usual = read_delimited if form.separator is not None else None
     return _READERS.get(Path(inner_name(path).lower()).suffix, usual)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, overload
 
+from graft.errors import DataError
 from graft.tasks.dataset import Row
+
+MOST_COLUMNS = 10_000
+"""Columns of a table; more are a table that lies on its side, and slow down all that looks names up."""
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """The names that stand there more than once, in alphabetical order."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 class FileRow(dict[str, Any]):
@@ -29,9 +39,17 @@ class Table(Sequence[Row]):
     Args:
         columns: names of the columns, of all rows together.
         words: what was read and how, for people.
+
+    Raises:
+        DataError: there are more than `MOST_COLUMNS`.
     """
 
     def __init__(self, columns: tuple[str, ...], words: str) -> None:
+        if len(columns) > MOST_COLUMNS:
+            raise DataError(
+                f"{words}: {len(columns):,} columns, but at most {MOST_COLUMNS:,} are read; if rows and columns are "
+                "swapped, turn the table"
+            )
         self.columns = columns
         self.words = words
 

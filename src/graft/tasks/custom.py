@@ -410,7 +410,12 @@ def make_like(
                 f"task {name}: {place_of(row, index)}: the label column {labelled} is empty; fill it in, delete the "
                 "row, or write -1 where no label is published"
             )
-        found = base.example(self, row, index)
+        try:
+            found = base.example(self, row, index)
+        except KeyError as error:
+            raise errors.DataError(
+                f"task {name}: {place_of(row, index)} has no {error.args[0]}; mend or delete it"
+            ) from None
         if found is None:
             return None
         own = found.id.removeprefix(f"{old}/").removeprefix(f"{name}/")  # by class or card, as the task names its rows

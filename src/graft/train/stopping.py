@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +35,7 @@ def build_stopping(
     keep_best: bool,
     eval_steps: int | None,
     tasks: Iterable[str],
+    load: bool = True,
 ) -> Stopping | None:
     """The rule that the recipe asks for; ``None`` when it asks for none. The best weights are kept with every rule.
 
@@ -45,6 +48,7 @@ def build_stopping(
         keep_best: ``train.keep_best``.
         eval_steps: steps between two measurements.
         tasks: the tasks that are scored.
+        load: import the criterion's module, which runs its code; else its source is only looked at.
 
     Raises:
         ConfigError: an unknown metric, a rule without measurements, or a criterion that cannot be loaded.
@@ -66,36 +70,80 @@ def build_stopping(
             "set train.eval_steps, such as train.eval_steps=50"
         )
     greater = metric != "loss" if mode == "auto" else mode == "max"
-    loaded = load_criterion(criterion) if criterion is not None else None
+    loaded = None
+    if criterion is not None:
+        look_for_criterion(criterion)
+        loaded = load_criterion(criterion) if load else None
     return Stopping(metric, greater, patience, min_delta, loaded, keep_best=True)
 
 
-def load_criterion(name: str) -> Criterion:
-    """Import ``module:function`` from the working directory or from what is installed.
+def look_for_criterion(name: str) -> None:
+    """Find ``module:function`` in the working directory or in what is installed, without running any of it.
 
     Raises:
         ConfigError: it is not of that form, or there is no such module or function.
     """
     where = f"stopping.criterion is {name!r}"
     module_name, colon, function_name = name.partition(":")
-    if not colon or not module_name or not function_name.isidentifier():
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
         raise ConfigError(f"{where}; it must be module:function, such as rules:enough for enough() in rules.py")
+    here = str(Path.cwd())
+    spec = _found(module_name, here)
+    if spec is None:
+        missing = f"{module_name} is not installed and not in {here}"
+        raise ConfigError(f"{where}, but {missing}; install it or start graft where it is")
+    source = spec.origin or ""
+    try:
+        tree = ast.parse(Path(source).read_bytes()) if source.endswith(".py") else None
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{where}, but {source} cannot be read as Python: {error}") from error
+    if tree is not None and not any(_names(node, function_name) for node in tree.body):
+        offered = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+        hint = choices(function_name, offered) if offered else "It holds no function."
+        raise ConfigError(f"{where}, but {module_name} has no function {function_name!r}. {hint}")
+
+
+def _found(module_name: str, here: str) -> ModuleSpec | None:
+    """Where a module is; unlike `importlib.util.find_spec`, no package around it is imported."""
+    spec, places = None, [here, *sys.path]
+    for part in module_name.split("."):
+        spec = PathFinder.find_spec(part, places)
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or ())
+    return spec
+
+
+def _names(node: ast.AST, name: str) -> bool:
+    """Whether a statement may give a module a name: it stands in it, or all names of another module come in."""
+
+    def found(part: ast.AST) -> bool:
+        if isinstance(part, ast.alias):
+            return (part.asname or part.name) in (name, "*")
+        return name in (getattr(part, "name", None), getattr(part, "id", None))
+
+    return any(found(part) for part in ast.walk(node))
+
+
+def load_criterion(name: str) -> Criterion:
+    """Import ``module:function``, which `look_for_criterion` found.
+
+    Raises:
+        ConfigError: importing it fails, or it is no function.
+    """
+    where = f"stopping.criterion is {name!r}"
+    module_name, _, function_name = name.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = f"{error.name} is not installed and not in {here}"
-        raise ConfigError(f"{where}, but {missing}; install it or start graft where it is") from error
     except Exception as error:  # the module is the user's, and may fail in any way
         raise ConfigError(f"{where}, but importing it fails: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(here)
     function: Criterion | None = getattr(module, function_name, None)
     if not callable(function):
-        offered = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = choices(function_name, offered) if offered else "It holds no function."
-        raise ConfigError(f"{where}, but {module_name} has no function {function_name!r}. {hint}")
+        raise ConfigError(f"{where}, but {function_name} is no function of {module_name}; name one that is")
     return function
 
 

@@ -6,18 +6,23 @@ from graft.config.training import TrainSection
 from graft.models.devices import pick_device
 from graft.pipeline.branches import Branch
 from graft.pipeline.prepare.lab import Lab
-from graft.pipeline.prepare.stopping import stopping_of
-from graft.train.plan import Plan
+from graft.train.plan import Plan, Stopping
 
 LOGGING_STEPS = 10
 """Steps between two lines of metrics when the recipe says nothing."""
 
 
 def make_plan(
-    lab: Lab, branch: Branch, *, steps: int, bfloat16: bool = False, allowed_ids: tuple[int, ...] | None = None
+    lab: Lab,
+    branch: Branch,
+    *,
+    steps: int,
+    bfloat16: bool = False,
+    allowed_ids: tuple[int, ...] | None = None,
+    stopping: Stopping | None = None,
 ) -> Plan:
-    """Unpack the recipe for the engine, which knows nothing of recipes."""
-    recipe, train, engine = lab.recipe, lab.recipe.train, lab.recipe.engine
+    """Unpack the recipe for the engine, which knows nothing of recipes; without a rule for stopping unless given."""
+    train, engine = lab.recipe.train, lab.recipe.engine
     return Plan(
         steps=steps,
         batch_size=lab.per_step,
@@ -39,7 +44,7 @@ def make_plan(
         activation_checkpointing=engine.activation_checkpointing,
         save_minutes=train.save_minutes,
         eval_steps=train.eval_steps,
-        stopping=stopping_of(recipe),
+        stopping=stopping,
         parallel=engine.parallel,
         self_check=engine.self_check == "on",
         optimizer_args=train.optimizer_args,

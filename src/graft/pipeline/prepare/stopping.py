@@ -7,8 +7,12 @@ from graft.train.plan import Stopping
 from graft.train.stopping import build_stopping
 
 
-def stopping_of(recipe: Recipe) -> Stopping | None:
+def stopping_of(recipe: Recipe, *, load: bool = True) -> Stopping | None:
     """The recipe's stopping rule; ``None`` when it has none.
+
+    Args:
+        recipe: the settings.
+        load: import the criterion's module, which runs its code.
 
     Raises:
         ConfigError: an unknown metric, a rule without `train.eval_steps`, or a criterion that cannot be loaded.
@@ -23,4 +27,5 @@ def stopping_of(recipe: Recipe) -> Stopping | None:
         keep_best=train.keep_best,
         eval_steps=train.eval_steps,
         tasks=recipe.eval.tasks,
+        load=load,
     )

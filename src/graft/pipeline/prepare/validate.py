@@ -39,7 +39,7 @@ def validate(recipe: Recipe, *, training: bool = True) -> None:
     _check_server(recipe, training=training)
     if training and any(branch.seed is not None for branch in branches(recipe)):
         _check_engine(recipe)
-        stopping_of(recipe)
+        stopping_of(recipe, load=False)
         MODES[recipe.mode].check(recipe)
     _check_roles(recipe)
     _check_sources(recipe)

@@ -13,6 +13,7 @@ from graft.pipeline.prepare.boundary import prove_decoding
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.prepare.number_formats import settled
 from graft.pipeline.prepare.plan import make_plan
+from graft.pipeline.prepare.stopping import stopping_of
 from graft.pipeline.prepare.subset import subset_ids
 from graft.pipeline.progress import Progress, SilentProgress
 from graft.pipeline.train.measure import held_out_measure
@@ -95,6 +96,7 @@ def _plan(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, *
         lab,
         branch,
         steps=steps,
+        stopping=stopping_of(lab.recipe),
         bfloat16=trains_in_bfloat16(settled(run, lab.recipe), model),
         allowed_ids=subset_ids(lab.recipe.train.restrict_to, lab.tokenizer, model),
     )

@@ -11,6 +11,7 @@ from graft.models.devices import pick_device
 from graft.pipeline.branches import Branch
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.prepare.plan import make_plan
+from graft.pipeline.prepare.stopping import stopping_of
 from graft.pipeline.prepare.subset import subset_ids
 from graft.pipeline.progress import Progress
 from graft.pipeline.train.rows import training_rows
@@ -44,6 +45,7 @@ def rehearse_branch(lab: Lab, branch: Branch, progress: Progress) -> None:
         lab,
         branch,
         steps=1,
+        stopping=stopping_of(lab.recipe),
         bfloat16=trains_in_bfloat16(lab.recipe, model),
         allowed_ids=subset_ids(lab.recipe.train.restrict_to, lab.tokenizer, model),
     )
