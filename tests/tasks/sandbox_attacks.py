@@ -234,6 +234,29 @@ ATTACKS: dict[str, str] = {
         '    try:\n        with open(path, \'wb\') as file: file.write(b\'{"ran": 4, "wrong": [], "error": ""}\')\n'
         "    except OSError: pass\n" + WRONG
     ),
+    "an object that says yes to every method": (
+        "class Yes:\n    def __getattr__(self, name): return lambda *a, **k: True\n"
+        "    def __len__(self): return 4\n    def __getitem__(self, x): return True\ndef twice(x):\n    return Yes()\n"
+    ),
+    "the function is a class whose objects say yes": (
+        "class twice:\n    def __init__(self, x): pass\n    def __getattr__(self, name): return lambda *a, **k: True\n"
+        "    def __len__(self): return 4\n"
+    ),
+    "the function returns itself, which says yes": (
+        "def twice(x):\n    return twice\ntwice.startswith = lambda text: True\ntwice.__len__ = lambda: 4\n"
+    ),
+    "names that nobody asked for": (
+        "import sys\nanswering = getattr(sys.modules.get('sandbox.candidate'), '_Answering', type)\n"
+        "real = answering.__dict__.get('_answer')\n"
+        "def answer(self, operation, operands):\n"
+        "    if operation != 'find': return real(self, operation, operands)\n"
+        "    names = 'len sorted unittest TestCases __builtins__ __name__ helper twice math'.split()\n"
+        "    return 'found', {name: ('value', twice) for name in names}\n"
+        "if real: answering._answer = answer\n" + WRONG
+    ),
+    "random numbers that are all the same": (
+        "import random\ndef twice(x):\n    random.setstate((3, (0,) * 624 + (1,), None))\n    return x\n"
+    ),
     # Messages
     "a value that lies in itself": "def twice(x):\n    a = []\n    a.append(a)\n    return a\n",
     "a value that lies too deep": "def twice(x):\n    a = x\n    for _ in range(5000): a = [a]\n    return a\n",

@@ -11,7 +11,7 @@ import pytest
 from graft.data.user_tasks import load_user_task
 from graft.errors import ConfigError
 from graft.pipeline.prepare.rewards import check_reward
-from graft.tasks.code import NOT_ALLOWED, CodeTask, extract_code
+from graft.tasks.code import NOT_ALLOWED, CodeTask, Way, extract_code
 from graft.tasks.custom import TaskSpec
 from graft.tasks.datasets.bigcodebench import BigCodeBenchTask
 from graft.tasks.sandbox import execution
@@ -92,7 +92,7 @@ def test_a_pass_that_the_program_could_have_made_itself_says_so() -> None:
         task = code_task(test=tests)
         permit(task)
         (example,) = task.examples("eval", limit=1, seed=0)
-        assert bool(task.reason_inside(task.tests(example))) is bool(could)
+        assert (task.way(task.tests(example))[0] is Way.INSIDE) is bool(could)
         assert task.score(example, example.gold).details["could_have_cheated"] == could
         wrong = task.score(example, example.gold.replace("2 * x", "x"))
         assert (wrong.lenient, wrong.details["could_have_cheated"]) == (False, 0.0)
@@ -108,7 +108,7 @@ def test_tests_that_the_right_program_fails_from_outside_run_inside() -> None:
     (example,) = task.examples("eval", limit=1, seed=0)
     score = task.score(example, example.gold)
     assert (score.lenient, score.details["could_have_cheated"]) == (True, 1.0)
-    assert "decided by the program itself" in task.reason_inside(task.tests(example))
+    assert "decided by the program itself" in task.way(task.tests(example))[1]
 
 
 def test_where_the_kernel_has_no_walls_code_is_refused_until_weak_ones_will_do(
@@ -129,6 +129,18 @@ def test_where_the_kernel_has_no_walls_code_is_refused_until_weak_ones_will_do(
             check_reward(task)
     finally:
         execution.best_confinement.cache_clear()
+
+
+def test_rows_about_changes_in_place_are_judged_with_them() -> None:
+    task = code_task(
+        canonical_solution="    x.extend(list(x))",
+        test=TESTS.replace("self.assertEqual(twice(2), 4)", "kept = [1]; twice(kept); self.assertEqual(kept, [1, 1])"),
+    )
+    permit(task)
+    (example,) = task.examples("eval", limit=1, seed=0)
+    assert task.score(example, example.gold).lenient
+    assert task.way(task.tests(example)) == (Way.IN_PLACE, "")
+    assert not task.score(example, "```python\ndef twice(x):\n    return x + x\n```").lenient
 
 
 @walled

@@ -6,6 +6,7 @@ import pytest
 from sandbox_attacks import ATTACKS
 
 from graft.tasks.sandbox.execution import Execution, Limits, Verdict, Walls, best_confinement, run_tests
+from graft.tasks.sandbox.screen import Given
 
 if best_confinement().walls is not Walls.KERNEL:  # pragma: no cover
     pytest.skip(f"this machine has no walls: {best_confinement().why_weak}", allow_module_level=True)
@@ -17,6 +18,7 @@ class TestCases(unittest.TestCase):
     def test_number(self):
         self.assertEqual(twice(2), 4)
     def test_text(self):
+        self.assertTrue(twice("ab").startswith("aba"))
         self.assertEqual(twice("ab"), "abab")
     def test_list(self):
         given = [1]
@@ -25,9 +27,11 @@ class TestCases(unittest.TestCase):
         self.assertTrue(len(twice([1, 2])) == 4)
 """
 ASSERTIONS = """
+import random
 assert twice(2) == 4
-assert twice("ab") == "abab"
-assert twice([1]) == [1, 1]
+assert twice("ab").startswith("abab") and helper(twice("ab"), "abab")
+drawn = [random.random() for _ in range(twice(1))]
+assert twice(drawn) == drawn + drawn
 try:
     twice(None)
 except TypeError:
@@ -36,17 +40,18 @@ else:
     assert False, "no error"
 """
 RIGHT = "def twice(x):\n    return 2 * x\n"
+GIVEN = Given("def helper(one, other):\n    return one == other", ("twice",))
 LIMITS = Limits(wall_seconds=30.0, cpu_seconds=5, memory_bytes=2**30, processes=16)
 
 
 def run(code: str, tests: str = TESTS, **how: bool) -> Execution:
-    return run_tests(code, tests, LIMITS, **how)
+    return run_tests(code, tests, LIMITS, given=GIVEN, **how)
 
 
-@pytest.mark.parametrize("tests", [TESTS, ASSERTIONS], ids=["unittest", "assert"])
-def test_the_right_program_passes_where_attacks_do_not(tests: str) -> None:
+@pytest.mark.parametrize(("tests", "number"), [(TESTS, 3), (ASSERTIONS, 3)], ids=["unittest", "assert"])
+def test_the_right_program_passes_where_attacks_do_not(tests: str, number: int) -> None:
     done = run(RIGHT, tests)
-    assert (done.verdict, done.tests, done.could_cheat) == (Verdict.PASSED, 3, False), done
+    assert (done.verdict, done.tests, done.could_cheat) == (Verdict.PASSED, number, False), done
 
 
 def test_there_are_at_least_forty_attacks() -> None:
@@ -57,6 +62,29 @@ def test_there_are_at_least_forty_attacks() -> None:
 def test_an_attack_passes_neither_unittest_nor_plain_assertions(name: str) -> None:
     for tests in (TESTS, ASSERTIONS):
         assert run(ATTACKS[name], tests).verdict is not Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("name", "tests"),
+    [
+        (
+            "an object that says yes to every method",
+            "assert twice('ab').startswith('abab')\nassert len(twice([1, 2])) == 4",
+        ),
+        ("the function is a class whose objects say yes", "assert twice('ab').startswith('abab')"),
+        ("the function returns itself, which says yes", "assert twice('ab').startswith('abab')"),
+        ("names that nobody asked for", "assert helper(twice(2), 4)"),
+        (
+            "random numbers that are all the same",
+            "import random\ntwice(1)\ndrawn = [random.randint(0, 9) for _ in range(9)]\n"
+            "assert sum(twice(drawn)) == 2 * sum(drawn)",
+        ),
+        ("an argument that is changed to equal the result", "a = [1]\nassert twice(a) == a + a"),
+    ],
+)
+def test_attacks_on_lenient_tests_do_not_pass_either(name: str, tests: str) -> None:
+    assert run(RIGHT, tests).verdict is Verdict.PASSED
+    assert run(ATTACKS[name], tests).verdict is not Verdict.PASSED
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graft.tasks.sandbox.execution import Execution, Limits, Verdict, run_tests
-from graft.tasks.sandbox.screen import reason_inside, standing_on
+from graft.tasks.sandbox.screen import Given, reason_inside, standing_on
 
 LIMITS = Limits(wall_seconds=60.0)
 
@@ -253,7 +253,6 @@ class TestCases(unittest.TestCase):
         self.assertEqual(keyed(1, 2, 3, b=4, c=5), (1, (2, 3), 4, {"c": 5}))
         self.assertEqual(LIMIT, [1, 2])
         self.assertEqual(nested(150), eval_nested(150))
-        self.assertEqual(has_close_elements.__name__, "has_close_elements")
 
 def eval_nested(depth):
     value = []
@@ -263,13 +262,13 @@ def eval_nested(depth):
 """
 
 
-def run(code: str, tests: str) -> Execution:
-    return run_tests(code, tests, LIMITS)
+def run(code: str, tests: str, **how: bool) -> Execution:
+    return run_tests(code, tests, LIMITS, given=Given(classes=("Stack", "Pair", "Node")), **how)
 
 
 def test_what_honest_programs_return_change_and_raise_is_judged_from_outside() -> None:
     assert not reason_inside(CASES)
-    done = run(PROGRAM, CASES)
+    done = run(PROGRAM, CASES, in_place=True)
     assert (done.verdict, done.wrong, done.error) == (Verdict.PASSED, (), ""), done
     assert done.tests == 11 and not done.could_cheat
 
@@ -296,7 +295,7 @@ np.random.seed(3)
 np.testing.assert_allclose(first, np.random.rand(2))
 assert words().tolist() == ["a", None]
 """
-    done = run(code, tests)
+    done = run(code, tests, in_place=True)
     assert (done.verdict, done.tests) == (Verdict.PASSED, 4), done
 
 
@@ -315,14 +314,23 @@ def test_what_tests_stand_on_is_their_makers_and_not_the_programs() -> None:
     near = "def near(a, b):\n    return round(a, ROUND) == b"
     given = f"import math\nimport os\nROUND = 2\n{near}\nclass Box: pass\ndef area(r):\n"
     tests = "assert near(area(1), round(math.pi, 2))"
-    prelude, asked = standing_on(tests, given, "area")
-    assert prelude == "import math\nROUND = 2\n" + near
-    assert asked == ("area", "Box")
+    right = "class Box: pass\ndef area(r):\n    return 3.14159 * r * r"
+    found = standing_on(tests, given, "area", right)
+    assert found.prelude == "import math\nROUND = 2\n" + near
+    assert (found.functions, found.classes) == (("area",), ("Box",))
     cheat = "class math: pi = 0\nROUND = 0\ndef near(a, b):\n    return True\ndef area(r):\n    return 3"
-    right = "def area(r):\n    return 3.14159 * r * r"
     for code, verdict in ((cheat, Verdict.FAILED), (right, Verdict.PASSED)):
-        assert run_tests(code, tests, LIMITS, prelude=prelude, asked=asked).verdict is verdict
-    assert run_tests(cheat, tests, LIMITS, asked=asked).verdict is Verdict.FAILED  # near is not theirs to define
+        assert run_tests(code, tests, LIMITS, given=found).verdict is verdict
+    bare = Given(functions=found.functions)
+    assert run_tests(cheat, tests, LIMITS, given=bare).verdict is Verdict.FAILED  # near is not the program's to define
+
+
+def test_changes_in_place_reach_only_tests_that_need_them() -> None:
+    emptied = "def ordered(numbers):\n    numbers.clear()\n    return numbers\n"
+    tests = "given = [3, 1, 2]\nassert ordered(given) == sorted(given)\n"
+    assert run(emptied, tests).verdict is Verdict.FAILED
+    same = "def ordered(numbers):\n    numbers.sort()\n    return numbers\n"
+    assert run(same, tests).verdict is Verdict.PASSED
 
 
 def test_random_numbers_go_on_where_the_tests_left_them_and_never_come_back() -> None:

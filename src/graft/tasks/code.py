@@ -9,13 +9,14 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from graft.errors import ConfigError
 from graft.tasks.base import scorer_version
 from graft.tasks.dataset import DatasetTask
 from graft.tasks.sandbox.execution import Execution, Limits, Verdict, Walls, best_confinement, run_tests
-from graft.tasks.sandbox.screen import imported, reason_inside
+from graft.tasks.sandbox.screen import Given, imported, reason_inside
 from graft.types import Example, Score
 
 NOT_ALLOWED = "code is only run with --allow-code-execution"
@@ -30,17 +31,23 @@ class Tests:
 
     Attributes:
         source: source of the class ``TestCases``, or of plain assertions.
-        prelude: what the tests stand on, written by their makers: imports, constants and helpers.
-        asked: names that a program is to define.
+        given: what their makers give with them.
         gold: a program that is right.
         libraries: modules that the row is about.
     """
 
     source: str
-    prelude: str
-    asked: tuple[str, ...]
+    given: Given
     gold: str
     libraries: tuple[str, ...] = ()
+
+
+class Way(Enum):
+    """How the programs of a row are judged, the soundest first."""
+
+    BY_VALUE = "from outside"
+    IN_PLACE = "from outside, with what they change in their arguments"
+    INSIDE = "in one process with their tests"
 
 
 class CodeTask(DatasetTask):
@@ -67,7 +74,7 @@ class CodeTask(DatasetTask):
                 "Landlock can refuse will do"
             )
         self.limits = limits or Limits()
-        self._inside: dict[str, str] = {}
+        self._ways: dict[str, tuple[Way, str]] = {}
 
     @property
     def scorer(self) -> str:
@@ -89,20 +96,26 @@ class CodeTask(DatasetTask):
             DataError: the example is of no row of this task.
         """
 
-    def reason_inside(self, tests: Tests) -> str:
-        """Why the programs of a row cannot be judged from outside: its tests reach for more than values, or even the
-        right program does not pass them so. Empty when they can.
+    def way(self, tests: Tests) -> tuple[Way, str]:
+        """How the programs of a row are judged: in the soundest way in which the right program passes.
+
+        Returns:
+            The way, and for `Way.INSIDE` the reason: its tests reach for more than values, or the right program fails.
         """
-        if self.limits is None:
-            return NOT_ALLOWED
-        if tests.source not in self._inside:
-            reason = reason_inside(tests.source, tests.prelude)
-            if not reason:
-                done = run_tests(tests.gold, tests.source, self.limits, prelude=tests.prelude, asked=tests.asked)
-                passed = done.verdict is Verdict.PASSED
-                reason = "" if passed else f"the right program does not pass its tests from outside ({done.error})"
-            self._inside[tests.source] = reason
-        return self._inside[tests.source]
+        if tests.source not in self._ways:
+            self._ways[tests.source] = self._way(tests)
+        return self._ways[tests.source]
+
+    def _way(self, tests: Tests) -> tuple[Way, str]:
+        if reason := reason_inside(tests.source, tests.given.prelude):
+            return Way.INSIDE, reason
+        told = ""
+        for way in (Way.BY_VALUE, Way.IN_PLACE):
+            done = self._run(tests.gold, tests, way)
+            if done.verdict is Verdict.PASSED:
+                return way, ""
+            told = told or done.error or done.verdict.value
+        return Way.INSIDE, f"the right program does not pass its tests from outside ({told})"
 
     def judge(self, code: str | None, tests: Tests, *, only_code: bool) -> Score:
         """Score a program by its tests, from outside where they can be run so.
@@ -121,7 +134,7 @@ class CodeTask(DatasetTask):
             return _undefined(code, NOT_ALLOWED)
         if code is None:
             return Score(False, False, False, None, {"passed": 0.0, "could_have_cheated": 0.0})
-        done = self._run(code, tests, self.limits)
+        done = self._judged(code, tests)
         if done.missing in {*tests.libraries, *imported(tests.source)}:
             return _undefined(code, f"its tests need the module {done.missing}, which is not installed")
         passed = done.verdict is Verdict.PASSED
@@ -134,13 +147,18 @@ class CodeTask(DatasetTask):
         }
         return Score(passed and only_code, passed, True, done.verdict.value, details)
 
-    def _run(self, code: str, tests: Tests, limits: Limits) -> Execution:
-        """Run it outside; what does not pass there although the row allows it is wrong."""
-        if not reason_inside(tests.source, tests.prelude):
-            done = run_tests(code, tests.source, limits, prelude=tests.prelude, asked=tests.asked)
-            if done.verdict is Verdict.PASSED or done.missing or not self.reason_inside(tests):
+    def _judged(self, code: str, tests: Tests) -> Execution:
+        """Run it in the soundest way first; what does not pass so although the row allows it is wrong."""
+        if not reason_inside(tests.source, tests.given.prelude):
+            done = self._run(code, tests, Way.BY_VALUE)
+            if done.verdict is Verdict.PASSED or done.missing or self.way(tests)[0] is Way.BY_VALUE:
                 return done
-        return run_tests(code, tests.source, limits, inside=True)
+        return self._run(code, tests, self.way(tests)[0])
+
+    def _run(self, code: str, tests: Tests, way: Way) -> Execution:
+        limits = self.limits or Limits()
+        in_place, inside = way is Way.IN_PLACE, way is Way.INSIDE
+        return run_tests(code, tests.source, limits, given=tests.given, in_place=in_place, inside=inside)
 
 
 def _undefined(code: str | None, reason: str) -> Score:

@@ -22,7 +22,7 @@ def check_reward(task: Task) -> None:
     if best_confinement().walls is Walls.WEAK:
         raise ConfigError(f"{where}, but behind weak walls a program could forge that: {best_confinement().why_weak}")
     for example in task.examples("seen", limit=None, seed=0):
-        if reason := task.reason_inside(task.tests(example)):
+        if reason := task.way(task.tests(example))[1]:
             raise ConfigError(
                 f"{where}, but {example.id} cannot be judged from outside the program, which could forge a pass: "
                 f"{reason}; leave such rows out"

@@ -67,8 +67,8 @@ class BigCodeBenchTask(CodeTask):
         """
         row = self._row(example)
         source = str(row["test"])
-        prelude, asked = standing_on(source, _head(row), str(row["entry_point"]))
-        return Tests(source, prelude, asked, _program(row), tuple(_libraries(row["libs"])))
+        given = standing_on(source, _head(row), str(row["entry_point"]), _program(row))
+        return Tests(source, given, _program(row), tuple(_libraries(row["libs"])))
 
     def _row(self, example: Example) -> Row:
         if example.id not in self._by_id:

@@ -66,6 +66,7 @@ class _Answering:
         self._module = module
         self._channel = channel
         self._held: list[Any] = []
+        self._numbers: dict[int, int] = {}
 
     def one(self) -> bool:
         """Answer one question; false when nobody asks any more."""
@@ -112,8 +113,10 @@ class _Answering:
             return {"nodes": Packer(self._handle).pack(["lost", f"{type(error).__name__}: {error}", []])}
 
     def _handle(self, value: Any) -> Node:
-        self._held.append(value)
-        return ["handle", len(self._held) - 1, type(value).__name__, [name for name in SPECIAL if hasattr(value, name)]]
+        number = self._numbers.setdefault(id(value), len(self._held))
+        if number == len(self._held):
+            self._held.append(value)
+        return ["handle", number, type(value).__name__, [name for name in SPECIAL if hasattr(value, name)]]
 
     def _object(self, node: Node) -> Any:
         return self._held[node[1]]

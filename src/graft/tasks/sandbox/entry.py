@@ -36,7 +36,7 @@ def _judge(order: dict[str, Any]) -> None:
     if sys.platform == "linux":
         hide_memory()
     try:
-        result = judge.run(order["tests"], order["prelude"], order["asked"], Channel(*order["channel"]))
+        result = judge.run(order["tests"], order["given"], order["in_place"], Channel(*order["channel"]))
     except Gone:
         os._exit(0)  # no report
     sys.stdout.flush()

@@ -18,15 +18,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from graft.tasks.sandbox.confine import HOME, NO_WALLS, PACKAGE
+from graft.tasks.sandbox.screen import Given
 from graft.tasks.sandbox.weak import landlock_version
 
 _NOBODY = 65534
@@ -128,8 +129,8 @@ def run_tests(
     tests: str,
     limits: Limits = Limits(),
     *,
-    prelude: str = "",
-    asked: Sequence[str] | None = None,
+    given: Given | None = None,
+    in_place: bool = False,
     inside: bool = False,
     confinement: Confinement | None = None,
 ) -> Execution:
@@ -139,8 +140,9 @@ def run_tests(
         code: the program.
         tests: source of the unittest class ``TestCases``, or of plain assertions.
         limits: what the program may use, and its judge.
-        prelude: what the tests stand on beside the program: imports, constants and helpers of their makers.
-        asked: names that the program was asked to define; all that the tests leave open when ``None``.
+        given: what the makers of the tests give with them; nothing when ``None``.
+        in_place: what the program changes in its arguments reaches the tests; it could so change what it is compared
+            with, where that is made of them.
         inside: run the tests in one process with the program, as they must that look into it.
         confinement: how both are shut in; the best that this machine offers when ``None``.
 
@@ -154,7 +156,7 @@ def run_tests(
     with ExitStack() as stack:
         run = stack.enter_context(_run(held, limits))
         start = time.monotonic()
-        result = run.inside(code, tests) if inside else run.outside(code, tests, prelude, asked)
+        result = run.inside(code, tests) if inside else run.outside(code, tests, given or Given(), in_place)
         seconds = time.monotonic() - start
     output = run.output[: limits.output_characters]
     late = seconds >= min(limits.wall_seconds, limits.cpu_seconds)
@@ -205,16 +207,17 @@ class _Run:
         order = {"role": "inside", "code": _plain(code), "tests": tests, "result": write, "nonce": self.nonce}
         return self._judged(read, order, (write,))
 
-    def outside(self, code: str, tests: str, prelude: str, asked: Sequence[str] | None) -> dict[str, Any]:
+    def outside(self, code: str, tests: str, given: Given, in_place: bool) -> dict[str, Any]:
         """Each in a process of its own that sees nothing of the other; the judge's report."""
         read, write = os.pipe()
         program, judge = os.pipe(), os.pipe()
         self._start(
             {"role": "candidate", "code": _plain(code), "channel": (program[0], judge[1])}, (program[0], judge[1])
         )
-        order = {"role": "judge", "tests": tests, "prelude": prelude, "asked": asked, "channel": (judge[0], program[1])}
+        order = {"role": "judge", "tests": tests, "given": asdict(given), "in_place": in_place}
         ends = (judge[0], program[1], write)
-        return self._judged(read, {**order, "result": write, "nonce": self.nonce}, ends)
+        order |= {"channel": ends[:2], "result": write, "nonce": self.nonce}
+        return self._judged(read, order, ends)
 
     def _judged(self, read: int, order: Mapping[str, Any], ends: tuple[int, ...]) -> dict[str, Any]:
         """Wait for who judges; nothing that was started is left afterwards."""

@@ -13,13 +13,17 @@ import re
 import sys
 import types
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from .chance import chance
 from .wire import SPECIAL, Channel, Gone, Node, NotData, Packer, Unpacker
 
 _UNDECIDED = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__bool__", "__contains__")
+_OF_ANY = ("call", "iter", "next", "len", "str", "repr")
+"""What may be asked of any object: it says no more than a list, a text or a function could."""
+
 _NO_ERRORS = ("unittest", "sandbox", "__main__")
 """Modules whose errors mean something to the judge, such as that a test is skipped."""
 
@@ -29,19 +33,22 @@ class Judge:
 
     Args:
         channel: to the program.
+        in_place: what the program changes in its arguments reaches the tests.
         random: the tests use random numbers; where they have seeded or drawn them, their state goes over.
     """
 
-    def __init__(self, channel: Channel, random: bool) -> None:
+    def __init__(self, channel: Channel, *, in_place: bool, random: bool) -> None:
         self.broken = ""
         """Why nothing that the tests say counts; empty while it does."""
         self.gone = False
         """The program ended before its tests did."""
         self._channel = channel
+        self._in_place = in_place
         self._random = random
         self._chance: list[Any] = []
         self._errors: dict[str, type[BaseException]] = {}
         self._kinds: dict[tuple[str, ...], type[Proxy]] = {}
+        self._proxies: dict[tuple[int, bool], Proxy] = {}
 
     def refuse(self, reason: str) -> NoReturn:
         """Break the run: a test that catches this error changes nothing.
@@ -64,6 +71,7 @@ class Judge:
         """
         if self.broken:
             self.refuse(self.broken)
+        own = self._may(operation, operands)
         try:
             packer = Packer(self._opaque)
             question: dict[str, Any] = {"do": operation, "nodes": packer.pack(list(operands))}
@@ -72,7 +80,8 @@ class Judge:
             self._channel.send(question)
             answer = self._channel.receive()
             sent = {place: value for place, value in enumerate(packer.kept) if type(value).__hash__ is None}
-            status, result, _ = Unpacker(answer["nodes"], self._proxy, sent).unpack()
+            make = partial(self._proxy, own=own, theirs=self._theirs(operands[:1], packer.kept))
+            status, result, _ = Unpacker(answer["nodes"], make, sent if self._in_place else {}).unpack()
             sys.stdout.write(answer["printed"])
         except Exception as error:
             self.gone = self.gone or isinstance(error, Gone)
@@ -83,22 +92,57 @@ class Judge:
             self.refuse(f"a result is no data: {result}")
         return result
 
-    def find(self, names: list[str]) -> dict[str, Any]:
-        """What the program calls by these names; those that it does not know are left out."""
-        found = self.ask("find", names)
-        return {name: self._error_kind(value) if kind == "error" else value for name, (kind, value) in found.items()}
+    def _may(self, operation: str, operands: Sequence[Any]) -> bool:
+        """Break the run where an object that the program made up is asked for more than values.
+
+        Returns:
+            Whether what comes back belongs to the tests: an object that they make, or a part of one.
+        """
+        held = operands[0] if operands else None
+        if not isinstance(held, Proxy) or operation in _OF_ANY:
+            return isinstance(held, Proxy) and operation == "call" and held._makes
+        if not held._own:
+            self.refuse(f"{operation} of a {held._kind} would be decided by the program itself")
+        return True
+
+    def _theirs(self, asked: Sequence[Any], operands: Sequence[Any]) -> set[int]:
+        """Numbers of the objects of the tests that may come back: those that went over, and from a method any."""
+        if any(isinstance(value, Proxy) and value._own for value in asked):
+            return {number for number, own in self._proxies if own}
+        return {value._number for value in operands if isinstance(value, Proxy) and value._own}
+
+    def find(self, names: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+        """What the program calls by these names; those that it does not know are left out.
+
+        Args:
+            names: what is asked for; whatever else comes back is not taken.
+            classes: those of them by which the tests make objects of their own.
+        """
+        found = self.ask("find", list(names))
+        known = {}
+        for name in names:
+            if name in found:
+                kind, value = found[name]
+                known[name] = self._error_kind(value) if kind == "error" else value
+                if isinstance(value, Proxy) and name in classes:
+                    vars(value).update(_own=True, _makes=True)
+                    self._proxies[(value._number, True)] = value
+        return known
 
     def _opaque(self, value: Any) -> Node:
         if isinstance(value, Proxy):
             return ["handle", value._number]
         raise NotData(f"the tests hand over a {type(value).__name__}, which is no data")
 
-    def _proxy(self, node: Node) -> Proxy:
+    def _proxy(self, node: Node, own: bool, theirs: set[int]) -> Proxy:
         _, number, kind, special = node
-        able = tuple(sorted(set(special) & set(SPECIAL)))
-        if able not in self._kinds:
-            self._kinds[able] = type("Proxy", (Proxy,), {name: _special(SPECIAL[name]) for name in able})
-        return self._kinds[able](self, int(number), str(kind))
+        place = (int(number), own or number in theirs)
+        if place not in self._proxies:
+            able = tuple(sorted(set(special) & set(SPECIAL)))
+            if able not in self._kinds:
+                self._kinds[able] = type("Proxy", (Proxy,), {name: _special(SPECIAL[name]) for name in able})
+            self._proxies[place] = self._kinds[able](self, place[0], str(kind), place[1])
+        return self._proxies[place]
 
     def _error(
         self, ancestry: list[str], arguments: tuple[Any, ...], fields: dict[str, Any], text: str
@@ -147,13 +191,14 @@ class Proxy:
         judge: asks the program.
         number: what the object is called over there.
         kind: name of its class.
+        own: the tests made it, or it is a part of what they made.
     """
 
-    def __init__(self, judge: Judge, number: int, kind: str) -> None:
-        vars(self).update(_judge=judge, _number=number, _kind=kind)
+    def __init__(self, judge: Judge, number: int, kind: str, own: bool) -> None:
+        vars(self).update(_judge=judge, _number=number, _kind=kind, _own=own, _makes=False)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name not in ("__name__", "__doc__"):
+        if name.startswith("__"):
             raise AttributeError(name)
         return self._judge.ask("get", self, name)
 
@@ -188,14 +233,13 @@ class _Counting(ast.NodeTransformer):
         return [ast.copy_location(counted, node), node]
 
 
-def run(tests: str, prelude: str, asked: list[str] | None, channel: Channel) -> dict[str, Any]:
+def run(tests: str, given: Mapping[str, Any], in_place: bool, channel: Channel) -> dict[str, Any]:
     """Judge a program.
 
     Args:
         tests: source of a class ``TestCases``, or of plain assertions.
-        prelude: source that the tests stand on, of their makers and not of the program: imports and constants.
-        asked: names that the program was asked to define, of which alone it is believed what they stand for; all that
-            the tests leave open when ``None``.
+        given: what their makers give with them: the fields of `graft.tasks.sandbox.screen.Given`.
+        in_place: what the program changes in its arguments reaches the tests.
         channel: to the program.
 
     Returns:
@@ -208,7 +252,8 @@ def run(tests: str, prelude: str, asked: list[str] | None, channel: Channel) -> 
     begun = channel.receive()
     if begun["error"]:
         return {"ran": 0, "wrong": [], "error": str(begun["error"]), "missing": str(begun["missing"]), "broken": ""}
-    judge = Judge(channel, bool(re.search(r"\brandom\b", tests + prelude)))
+    prelude, asked, classes = given["prelude"], given["functions"], given["classes"]
+    judge = Judge(channel, in_place=in_place, random=bool(re.search(r"\brandom\b", tests + prelude)))
     made: list[None] = []
     module = types.ModuleType("__test__")
     space = vars(module)
@@ -218,7 +263,8 @@ def run(tests: str, prelude: str, asked: list[str] | None, channel: Channel) -> 
         exec(compile(prelude, "prelude.py", "exec"), space)
         tree = ast.fix_missing_locations(_Counting().visit(ast.parse(tests)))
         opened = _left_open(tree, space)
-        space.update(judge.find([name for name in opened if asked is None or name in asked]))
+        names = [name for name in opened if asked is None or name in (*asked, *classes)]
+        space.update(judge.find(names, classes))
         exec(compile(tree, "tests.py", "exec"), space)
         found = run_cases(space, len(made))
     except ModuleNotFoundError as error:

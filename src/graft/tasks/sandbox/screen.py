@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _BY_VALUE = frozenset(
     """abc base64 binascii bisect calendar cmath collections copy dataclasses datetime decimal doctest enum fractions
@@ -47,29 +48,41 @@ def imported(source: str) -> set[str]:
     return {module.partition(".")[0] for module, _, _ in _imports(ast.parse(source)) if module}
 
 
-def standing_on(tests: str, given: str, asked: str) -> tuple[str, tuple[str, ...]]:
-    """What tests use of the source that their makers gave with the task.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the makers of tests give with them, and what is left to the program.
+
+    Attributes:
+        prelude: source that the tests stand on: imports, constants and helpers.
+        functions: names that the program was asked to define; all that the tests leave open when ``None``.
+        classes: names of classes among what the tests leave open. Only objects of these that the tests make themselves
+            may be asked for more than values: what looks like one would else say yes to every method.
+    """
+
+    prelude: str = ""
+    functions: tuple[str, ...] | None = None
+    classes: tuple[str, ...] = ()
+
+
+def standing_on(tests: str, head: str, asked: str, gold: str) -> Given:
+    """What a row of a data set gives with its tests.
 
     Args:
         tests: source of the tests.
-        given: source that begins the program: imports, constants, helpers, the head of the function that is asked for.
+        head: source that begins the program: imports, constants, helpers, the head of the function that is asked for.
         asked: name of that function.
-
-    Returns:
-        Source of imports, constants and helpers that the tests name, directly or through each other; and the names that
-        the program defines for the tests, the function and the classes of `given`.
+        gold: a program that is right, whose classes are those that the tests make objects of.
     """
+    classes = tuple(node.name for node in ast.parse(gold).body if isinstance(node, ast.ClassDef))
     try:
-        tree = ast.parse(f"{given.rstrip()}\n    pass")
+        body = ast.parse(f"{head.rstrip()}\n    pass").body
     except SyntaxError:
-        return "", (asked,)
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+        body = []
     used, kept = _names(ast.parse(tests)), list[ast.stmt]()
-    while more := [node for node in tree.body if node not in kept and used & set(_bound(node)) - {asked}]:
+    while more := [node for node in body if node not in kept and used & set(_bound(node)) - {asked}]:
         kept += more
         used |= set().union(*map(_names, more))
-    source = "\n".join(ast.unparse(node) for node in tree.body if node in kept)
-    return source, (asked, *classes)
+    return Given("\n".join(ast.unparse(node) for node in body if node in kept), (asked,), classes)
 
 
 def _names(tree: ast.AST) -> set[str]:
