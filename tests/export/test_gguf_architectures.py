@@ -61,7 +61,7 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     ),
     "mixtral": MixtralConfig(**SIZES, num_local_experts=4),
 }
-FAST = ("qwen3", "llama")
+FAST = ("llama",)
 
 
 def lively(config: PreTrainedConfig) -> PreTrainedModel:

@@ -66,6 +66,7 @@ def test_every_text_and_prompt_of_the_embedded_tokenizer_is_the_same(
     require_certified(found, exact=False)
 
 
+@pytest.mark.slow
 def test_a_wrong_rule_is_found_by_trying(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_wrong_rule_is_found_by_trying(
         require_certified(found, exact=False)
 
 
+@pytest.mark.slow
 def test_an_end_that_llama_cpp_does_not_know_is_found_by_trying(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:

@@ -28,7 +28,9 @@ def written(name: str, tokenizer: PreTrainedTokenizerBase, folder: Path, mixture
     return folder / f"{name}.gguf"
 
 
-@pytest.mark.parametrize("name", ["qwen3", "llama", "qwen2", "llama-linear"])
+@pytest.mark.parametrize(
+    "name", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "qwen2", "llama-linear"))]
+)
 def test_what_was_exported_comes_back_to_the_bit(name: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     path = written(name, tokenizer, tmp_path)
     model = load_model(str(path), device="cpu", dtype="float32")
@@ -52,6 +54,7 @@ def test_its_tokenizer_cuts_and_renders_as_the_original(tokenizer: PreTrainedTok
     assert (found.eos_token_id, found.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
 
 
+@pytest.mark.slow
 def test_a_file_of_few_bits_becomes_float32_and_a_half_one_keeps_its_type(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
@@ -63,6 +66,7 @@ def test_a_file_of_few_bits_becomes_float32_and_a_half_one_keeps_its_type(
         assert json.loads((Path(place) / "config.json").read_text())["dtype"] == dtype
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     (tmp_path / "torn.gguf").write_bytes(b"GGUF\x03")
     with pytest.raises(ModelError, match=r"torn\.gguf, which is damaged or no GGUF file"):
