@@ -387,8 +387,10 @@ def test_an_answer_that_was_judged_bad_is_left_out_and_counted(tmp_path: Path) -
     assert "columns that are not used: id" in found.card.notes
     marked = task(tmp_path, {"messages": CHAT, "weight": 0}, {"messages": CHAT, "weight": 1})
     assert len(examples(marked)) == 2
-    other = task(tmp_path, {"prompt": "a", "completion": "b", "weight": 73.5})
-    assert other.card.notes == ("columns that are not used: weight",)
+    other = task(tmp_path, {"prompt": "a", "completion": "b", "weight": 73.5, "label": 0})
+    assert other.card.notes == ("columns that are not used: weight, label",) and len(examples(other)) == 1
+    judged = task(tmp_path, {"messages": CHAT, "label": True}, {"messages": CHAT, "label": False})
+    assert len(examples(judged)) == 2
 
 
 def test_fields_and_columns_that_play_no_part_are_listed_once(tmp_path: Path) -> None:

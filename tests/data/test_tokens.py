@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from graft.data.chat import render_prompt
+from graft.data.chat import ChatPolicy, render_prompt
 from graft.data.mixture import draw_order
+from graft.data.pieces import example_pieces
 from graft.data.sources import narrowed, tokenizer_words
 from graft.data.tokens import _both, _joint, encode, word_pieces
 from graft.errors import DataError
@@ -19,8 +24,24 @@ from graft.tasks.position import PositionTask
 from graft.tasks.words.split import package_sets
 from graft.types import Example
 
+ALPHABET = sorted(ByteLevel.alphabet())
 ASK = Example("spelling/straw", "spelling", "Spell the word straw.", "s-t-r-a-w", cluster="straw")
 TEXT = Example("prose/1", "prose", None, "It was a bright cold day.")
+
+
+def test_white_space_that_begins_an_answer_is_trained_after_the_prompts_own_tokens() -> None:
+    backend = Tokenizer(BPE({byte: index for index, byte in enumerate([*ALPHABET, "ĊĠ", "</s>"])}, [("Ċ", "Ġ")]))
+    backend.pre_tokenizer, backend.decoder = ByteLevel(add_prefix_space=False, use_regex=False), ByteLevelDecoder()
+    melting = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    example = Example("a", "t", "def f():", "  return 1")
+    policy = ChatPolicy(template="{prompt}\n")
+    [row] = encode(melting, [example], max_length=100, policy=policy).rows
+    assert list(row.prompt) == melting.encode("def f():\n")
+    assert melting.decode(row.prompt + row.completion[:-1]) == "def f():\n  return 1"
+    assert melting.encode("def f():\n  return 1")[: len(row.prompt)] != list(row.prompt)  # read as one they melt
+    prompt, pieces = example_pieces(melting, example, policy)
+    assert "".join(piece.text for piece in pieces if not piece.trained) == prompt == "def f():\n"
+    assert "".join(piece.text for piece in pieces if piece.trained) == "  return 1</s>"
 
 
 def test_prompt_and_completion_join_to_the_chat_that_the_template_renders(tokenizer: PreTrainedTokenizerBase) -> None:

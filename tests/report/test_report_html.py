@@ -133,3 +133,13 @@ def test_an_invalid_study_gives_its_reasons(build: RunBuilder) -> None:
     text = write_report(folder).read_text()
     assert "Why: leak audit: 3 words in both." in text
     assert re.search(r'v-invalid">Not passed</strong>: 3 words in both', text)
+
+
+def test_what_was_told_of_the_data_stands_in_the_report(build: RunBuilder) -> None:
+    path = build()
+    (path / "preflight.json").write_text(
+        json.dumps({"warnings": ["mine: 3 of 9 rows <left> out"], "notes": ["mine: id"]})
+    )
+    text = write_report(path).read_text()
+    assert "<li>mine: 3 of 9 rows &lt;left&gt; out</li>" in text and "<li>mine: id</li>" in text
+    assert 'href="#data"' in text

@@ -183,6 +183,8 @@ def test_rows_of_a_group_are_on_one_side_and_one_cluster(tmp_path: Path) -> None
         sides = [{example.cluster for example in found} for found in asked.values()]
         assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == 40
         assert sum(map(len, asked.values())) == 400
+    with pytest.raises(DataError, match=r"40 groups of doc stand in train and in eval \(d0, d1, d10, d11, d12 …\)"):
+        own(tmp_path / "a.jsonl", group="doc", prompt="{q}", completion="{a}")
     with pytest.raises(DataError, match=r"group is doc2, but in a\.jsonl there is no column doc2\. Did you mean 'doc'"):
         own(tmp_path / "a.jsonl", group="doc2", prompt="{q}", completion="{a}")
 
@@ -311,6 +313,14 @@ def test_several_labels_are_compared_as_sets(
     score = made.score(examples(made)[0], reply)
     assert (score.answer, score.strict, score.lenient) == (answer, strict, right)
     assert score.details["true_positives"] == hits
+
+
+def test_a_task_that_is_only_scored_has_nothing_that_was_seen(reviews: Path) -> None:
+    made = load_user_task(TaskSpec("mine", eval=reviews, prompt="{body}", label="stars"))
+    assert len(examples(made)) == 3
+    assert list(made.examples("seen", limit=10, seed=0)) == []
+    with pytest.raises(DataError, match=r"the train split has no rows"):
+        made.examples("train", limit=10, seed=0)
 
 
 def test_an_unknown_label_is_named_with_its_row(reviews: Path) -> None:

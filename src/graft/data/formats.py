@@ -79,6 +79,9 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 SWITCHES = ("weight", "loss_weight", "train", "trainable", "loss")
 """Entries of a turn or a row that say whether it is trained: 0 or false for no, 1 or true for yes."""
 
+JUDGED = "label"
+"""Column that says whether an answer was judged good, as in KTO."""
+
 _NO, _YES = (0, "0", "0.0", "false", "no"), (1, "1", "1.0", "true", "yes")
 
 
@@ -143,9 +146,8 @@ def told(shape: Shape, columns: Sequence[str], renamed: Mapping[str, str]) -> st
 
 def used_columns(shape: Shape, renamed: Mapping[str, str]) -> list[str]:
     """The columns of a shape that play a part, by their own names."""
-    wanted = [*SHAPES[shape][1], *OPTIONAL.get(shape, ()), *(SWITCHES if shape != "text" else ())]
-    judged = ["label"] if shape == "completion" else []
-    return [renamed.get(name, name) for name in (*wanted, *judged)]
+    wanted = [renamed.get(name, name) for name in (*SHAPES[shape][1], *OPTIONAL.get(shape, ()))]
+    return [*wanted, *_marks(shape, renamed)]
 
 
 def turns(row: Row, shape: Shape, renamed: Mapping[str, str]) -> list[Turn]:
@@ -174,17 +176,27 @@ def is_trained(row: Row, shape: Shape, renamed: Mapping[str, str]) -> bool:
 
     A column of a switch's name that says neither yes nor no is about something else.
     """
-    judged = ("label",) if shape == "completion" else ()
-    names = [renamed.get(name, name) for name in (*SWITCHES, *judged)] if shape != "text" else []
-    return not any(_switch(row.get(name)) is False for name in names)
+    return not any(_said(row, name) is False for name in _marks(shape, renamed))
 
 
 def odd_switches(row: Row, shape: Shape, renamed: Mapping[str, str]) -> Iterator[str]:
     """Columns of a switch's name that say neither yes nor no."""
-    for name in used_columns(shape, renamed):
-        judges = name in SWITCHES or (name == "label" and shape == "completion")
-        if judges and not is_missing(row.get(name)) and _switch(row[name]) is None:
+    for name in _marks(shape, renamed):
+        if not is_missing(row.get(name)) and _said(row, name) is None:
             yield name
+
+
+def _marks(shape: Shape, renamed: Mapping[str, str]) -> list[str]:
+    """The columns that may say whether a row is trained."""
+    names = SWITCHES if shape in ("text", "preference") else (*SWITCHES, JUDGED)
+    return [renamed.get(name, name) for name in names] if shape != "text" else []
+
+
+def _said(row: Row, name: str) -> bool | None:
+    """What a row's mark says; a judgement is a truth value, since other numbers are classes."""
+    value = row.get(name)
+    plain_truth = isinstance(value, bool) or str(value).strip().lower() in ("true", "false")
+    return None if name == JUDGED and not plain_truth else _switch(value)
 
 
 def unused_fields(row: Row, shape: Shape, renamed: Mapping[str, str]) -> Iterator[str]:
@@ -245,7 +257,7 @@ def _sides(row: Row, renamed: Mapping[str, str], prompt: Any, answer: Any) -> li
         return [_turn(_text(row, prompt, "prompt"), _text(row, answer, "completion"), system)]
     sides = [side if isinstance(side, list) else [side] for side in (prompt, answer)]
     if any(isinstance(turn, dict) and ROLE_NAMES.intersection(turn) for side in sides for turn in side):
-        return _marked_answers(row, system, _said(sides))
+        return _marked_answers(row, system, _joined(sides))
     if len(sides[0]) != len(sides[1]):
         raise DataError(
             f"{place_of(row)}: prompt holds {len(sides[0])} entries and completion {len(sides[1])}, but every prompt "
@@ -298,7 +310,7 @@ _TURNS = {
 }
 
 
-def _said(sides: Sequence[Sequence[Any]]) -> list[Mapping[str, Any]]:
+def _joined(sides: Sequence[Sequence[Any]]) -> list[Mapping[str, Any]]:
     """Messages under ``prompt`` and ``completion`` as one conversation; a bare text is its side's own turn."""
     return [
         turn if isinstance(turn, dict) else {"role": role, "content": turn}

@@ -44,7 +44,7 @@ def example_pieces(
     """
     ((_, ids, cut),) = token_ids(tokenizer, [example], policy=policy)
     prompt, answer = marked_texts(PromptRenderer(tokenizer, policy), borders_of(tokenizer, policy), example, None)
-    parts = [prompt, answer] if policy.apart else [prompt + answer]
+    parts = [prompt, answer] if policy.apart or _melts(tokenizer, prompt, answer) else [prompt + answer]
     pieces: list[Piece] = []
     for index, part in enumerate(parts):
         text = unmarked(part)
@@ -55,6 +55,14 @@ def example_pieces(
             pieces.append(Piece(token, text[left:right], start, len(pieces) >= cut))
     pieces += [_named(tokenizer, ids, place, cut) for place in range(len(pieces), len(ids))]
     return unmarked(prompt), pieces
+
+
+def _melts(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> bool:
+    """Whether white space that begins an answer would change the prompt's tokens, so that both are read apart."""
+    if not answer[:1].isspace():
+        return False
+    alone = [token for token, _ in _spans(tokenizer, prompt)]
+    return [token for token, _ in _spans(tokenizer, prompt + answer)][: len(alone)] != alone
 
 
 def _spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, tuple[int, int]]]:
@@ -84,5 +92,6 @@ def is_lost(tokenizer: PreTrainedTokenizerBase, piece: Piece) -> bool:
 def spelled_controls(tokenizer: PreTrainedTokenizerBase, example: Example) -> tuple[str, ...]:
     """The control tokens that an example's content spells, which is read as text."""
     turns = [("text" if example.prompt is None else "assistant", example.gold)]
-    turns += [(turn.role, turn.content) for turn in example_turns(example)]
+    turns += [(turn.role, text) for turn in example_turns(example) for text in (turn.content, turn.fields)]
+    turns.append(("assistant", example.calls))
     return spelled_tokens(tokenizer, "\n".join(mark(tokenizer, content, role) for role, content in turns))

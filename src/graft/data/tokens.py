@@ -231,6 +231,8 @@ def _ended(
     policy: ChatPolicy,
 ) -> Iterator[tuple[Example, Ids, int]]:
     for example, pair, prompt, whole in zip(examples, texts, *encoded.result(), strict=True):
+        if whole[: len(prompt)] != prompt and pair[1][:1].isspace():
+            whole = _continued(tokenizer, prompt, pair[1], whole)
         if whole[: len(prompt)] != prompt:
             raise DataError(_moved(tokenizer, example, pair, prompt, whole))
         answer = tuple(whole[len(prompt) :])
@@ -241,6 +243,15 @@ def _ended(
             read, end = _framed(tokenizer, prompt, borders, policy), borders.end
             answer = (borders.start if policy.apart else ()) + answer
         yield example, (*read, *answer, *end), len(read)
+
+
+def _continued(tokenizer: PreTrainedTokenizerBase, prompt: list[int], answer: str, whole: list[int]) -> list[int]:
+    """A prompt and an answer that begins with white space, which melts into the prompt's where both are read as one.
+
+    Generation continues from the prompt's own tokens, so the answer is read by itself where that gives the same text.
+    """
+    apart = [*prompt, *_ids(tokenizer, [answer])[0]]
+    return apart if tokenizer.decode(apart) == tokenizer.decode(whole) else whole
 
 
 def _framed(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], borders: Borders, policy: ChatPolicy) -> Ids:

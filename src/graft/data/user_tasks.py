@@ -138,7 +138,20 @@ def _files(spec: TaskSpec, key: Callable[[Row], str]) -> FileRows:
     files = file_rows(spec.train, spec.eval, held_out=spec.held_out, form=form, key=together)
     if spec.group is not None:
         _require(spec, files.table(), (spec.group,), f"group is {_NAMED}")
+        _require_apart(spec, files)
     return files
+
+
+def _require_apart(spec: TaskSpec, files: FileRows) -> None:
+    """Refuse two files that share a group, which the recipe says belongs together."""
+    name = _column(spec, spec.group)
+    sides = [{group_of(row, name) for row in files(part)} for part in ("train", "eval")]
+    if spec.eval is not None and (shared := sorted(sides[0] & sides[1])):
+        raise DataError(
+            f"task {spec.name}: {len(shared):,} groups of {name} stand in train and in eval "
+            f"({', '.join(shared[:SHOWN])}{' …' if len(shared) > SHOWN else ''}); move each to one side, or leave out "
+            "eval"
+        )
 
 
 def _parts(spec: TaskSpec) -> tuple[str, ...]:

@@ -91,10 +91,14 @@ class DatasetTask(Task):
     def examples(self, split: Split, *, limit: int | None, seed: int) -> Iterator[Example]:
         """Yield the examples of a split in a seeded order; training goes round again when `limit` exceeds the rows.
 
+        A task that is only scored has no rows that were seen.
+
         Raises:
             DataError: the split has no rows.
         """
         rows = self.rows("eval" if split == "eval" else "train")
+        if not len(rows) and split == "seen":
+            return iter(())
         if not len(rows):
             raise errors.DataError(f"task {self.card.name}: the {split} split has no rows; check its source")
         rounds = count() if split == "train" and limit is not None else range(1)
