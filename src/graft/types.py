@@ -104,6 +104,7 @@ class Sampling:
         repetition_penalty: above 0; divides the odds of tokens that are in the prompt or reply already; 1 is off.
         seed: seeds the draws.
         min_new_tokens: shortest reply in tokens; only a model in this process keeps to it.
+        until: texts before the first of which a reply is cut; only the whole replies of a model in this process are.
     """
 
     temperature: float = 0.0
@@ -114,6 +115,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int = 0
     min_new_tokens: int = 0
+    until: tuple[str, ...] = ()
 
     @property
     def greedy(self) -> bool:

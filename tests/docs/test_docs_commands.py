@@ -15,7 +15,8 @@ from graft.cli.recipes import given_flags, recipe_and_overrides
 from graft.config.loading import load_recipe
 from graft.pipeline.branches import target_tasks, trained_tasks
 from graft.pipeline.prepare.effect import effective
-from graft.pipeline.prepare.taskbook import own_task, task_names
+from graft.pipeline.prepare.prompts import own_task
+from graft.pipeline.prepare.taskbook import task_names
 
 COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
 YAML = [(page, block.text) for page in PAGES for block in blocks(page) if block.kind == "yaml"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 from tests.conftest import toy_model
@@ -11,6 +12,7 @@ from graft.models.backends.base import Backend
 from graft.models.backends.transformers import TransformersBackend
 from graft.models.boundary import stop_at
 from graft.models.loading import load_tokenizer
+from graft.models.until import Until
 from graft.types import Prompt, Sampling, Usage
 
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=30, seed=4)
@@ -86,3 +88,23 @@ def test_the_end_of_a_reply_is_no_part_of_its_text_even_where_it_is_no_special_t
     [reply] = backend.generate([prompt], Sampling(max_new_tokens=3))
     assert (reply.text, reply.finished, reply.token_ids) == ("", True, (end,))
     assert "".join(delta.text for delta in backend.stream(prompt, Sampling(max_new_tokens=3))) == ""
+
+
+def test_a_reply_ends_before_the_first_text_that_ends_it(
+    backend: TransformersBackend, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    asked = prompts(tokenizer)
+    whole = backend.generate(asked, SAMPLING)
+    stop = whole[1].text[7:9]
+    cut = backend.generate(asked, replace(SAMPLING, until=("never written", stop)))
+    assert [reply.text for reply in cut] == [reply.text.partition(stop)[0] for reply in whole]
+    assert cut[1].finished and len(cut[1].token_ids) < len(whole[1].token_ids)
+
+
+def test_a_control_token_may_be_the_text_that_ends_a_reply(
+    backend: TransformersBackend, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    (control,) = tokenizer.convert_tokens_to_ids(["<|im_start|>"])
+    watch = Until(tokenizer, ("<|im_start|>",))
+    assert [watch(0, token) for token in (*tokenizer.encode("some words"), control)][-2:] == [False, True]
+    assert not watch(1, int(tokenizer.encode("other")[0]))

@@ -200,6 +200,12 @@ class DataSection(Section):
     max_length: Annotated[int, Field(ge=8)] = 512
     """Longest row in tokens, prompt and completion together; longer rows are dropped, counted and reported."""
 
+    prompt_style: Literal["auto", "field", "instruct"] = "auto"
+    """How held-out rows of benchmarks are asked. `field` is as lm-evaluation-harness asks and scores them (MMLU,
+    MMLU-Pro, GSM8K, GLUE, IMDB): plain text of any length without chat template, with its worked examples; `instruct`
+    is an instruction in the chat template, as training rows always are. `auto` is `field` for benchmarks of the hub
+    that are not trained, and `instruct` for all else, with thinking and behind servers."""
+
     @model_validator(mode="after")
     def _task_names_are_unique(self) -> DataSection:
         names = [task.name for task in self.tasks]

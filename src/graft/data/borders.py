@@ -25,7 +25,8 @@ class Borders:
     Attributes:
         start: what the tokenizer puts before every text that no chat template renders.
         finish: what it puts after every text; encoders read it.
-        before: white space that the chat template writes between a prompt and its answer, which a model writes then.
+        before: white space between a prompt and its answer, which a model writes: what the chat template has there, or
+            a space where prompts are raw text.
         after: what the chat template writes after an answer; empty without a template.
         end: what is trained after an answer, the token that stops it last.
         text_end: what is trained after a plain text; ``None`` where the tokenizer has no end of text.
@@ -64,14 +65,15 @@ def _borders(tokenizer: PreTrainedTokenizerBase, template: str, eos: str, policy
     start, finish = added_ids(tokenizer)
     text_end = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
     known = tuple(dict.fromkeys((*(() if text_end is None else (text_end,)), *policy.stops)))
-    last, between = after_answer(tokenizer, policy) if tokenizer.chat_template is not None else ("", "")
+    templated = tokenizer.chat_template is not None and not policy.raw
+    last, between = after_answer(tokenizer, policy) if templated else ("", "")
     end = _end(tokenizer, last, None) or _end(tokenizer, between, known) or known[:1]
     if not end:
         raise DataError(
             f"the tokenizer of {tokenizer.name_or_path} has no eos_token, and its chat template writes no token after "
             "an answer, so no answer could ever end; set eos_token in its tokenizer_config.json"
         )
-    before = before_answer(tokenizer, policy) if tokenizer.chat_template is not None else ""
+    before = before_answer(tokenizer, policy) if templated else " " * policy.raw
     stops = tuple(dict.fromkeys((end[-1], *known)))
     marks = tuple(str(mark) for mark in tokenizer.convert_ids_to_tokens(list(stops)))
     return Borders(start, finish, before, last or between, end, text_end, stops, marks)

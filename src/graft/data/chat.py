@@ -72,6 +72,7 @@ class ChatPolicy:
         date: the day that a chat template is told, as ``2026-11-27``; ``None`` for the day it is.
         stops: ids that the model's own files say a reply stops at.
         apart: prompt and answer are read apart, by an encoder and a decoder.
+        raw: a prompt is the text itself, without chat template and system turn, and a space goes before its answer.
     """
 
     thinking: Thinking = "off"
@@ -80,6 +81,7 @@ class ChatPolicy:
     date: str | None = None
     stops: tuple[int, ...] = ()
     apart: bool = False
+    raw: bool = False
 
 
 NO_THINKING = ChatPolicy()
@@ -175,6 +177,8 @@ def marked_chat(
     """
     if think and policy.thinking == "off":
         raise ThinkingPolicyError("thinking is off, but a thinking reply was asked for; set thinking: on or compare")
+    if policy.raw:
+        return _plain(tokenizer, messages, "{prompt}")
     turns = with_system(messages, policy)
     if tokenizer.chat_template is None:
         if think:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,9 @@ from graft.tasks.dataset import HubSource, Row, Rows, is_held_out
 
 CONVERTED = "refs/convert/parquet"
 """Branch with the hub's Parquet conversion: one folder per configuration, in it one per split."""
+
+WORKED = "worked"
+"""Names the worked examples among the parts of a dataset."""
 
 PARTIAL = "partial-"
 """Begins the folder of a split of which the hub converted only the first 5 GB."""
@@ -32,13 +36,16 @@ def hub_rows(source: HubSource) -> Rows:
         source: where the dataset lies.
 
     Returns:
-        A function that gives the rows of a part as a memory-mapped sequence of mappings. It raises `DataError` when
-        there is no such dataset, configuration, split or column, access is missing, or the hub cannot be reached and
-        no copy is there, and `MissingExtra` without the extra ``data``.
+        A function that gives the rows of a part, or of the worked examples (``worked``), as a memory-mapped sequence of
+        mappings. It raises `DataError` when there is no such dataset, configuration, split or column, access is
+        missing, or the hub cannot be reached and no copy is there, and `MissingExtra` without the extra ``data``.
     """
     splits: dict[str, Any] = {}
 
     def rows(part: str) -> Sequence[Row]:
+        if part == WORKED:
+            name, columns = source.worked or source.train, source.columns + source.worked_columns
+            return _columns(replace(source, columns=columns), name, _load(source, name))  # type: ignore[no-any-return]
         name = _split_name(source, part)
         if name not in splits:
             splits[name] = _columns(source, name, _load(source, name))

@@ -259,7 +259,7 @@ def _framed(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], borders: 
     that continues the prompt only its beginning stands, and none where a chat template writes the whole.
     """
     ids, start, finish = tuple(prompt), borders.start, borders.finish
-    if not policy.apart and tokenizer.chat_template is not None:
+    if not policy.apart and not policy.raw and tokenizer.chat_template is not None:
         return ids
     ids = ids if ids[: len(start)] == start else start + ids
     return ids + finish if policy.apart and ids[len(ids) - len(finish) :] != finish else ids

@@ -135,6 +135,8 @@ def label_fields(
         allowed: bool of shape (V,), the tokens that may be written.
         on_done: called with the number of items just finished.
 
+    Items in the field's style are scored by the field's rule, the sum without the end of the turn, whatever `way` is.
+
     Returns:
         Per item the fields ``options`` (texts), ``option_scores`` (nats), ``option_probabilities`` (their softmax),
         ``label_choice`` (the likeliest), ``label_right`` and ``label_way``.
@@ -143,6 +145,7 @@ def label_fields(
         DataError: an item has no two options, its gold is none of them, or one cannot be told from another by tokens.
     """
     labels = encode_options(tokenizer, items)
+    way = "sum" if items.policy.raw else way
     pad_id = int(tokenizer.pad_token_id or 0)
     prompts = [row.prompt for row in items.rows]
     sums = score_labels(
@@ -160,13 +163,16 @@ def label_fields(
 def encode_options(tokenizer: PreTrainedTokenizerBase, items: Items) -> list[tuple[Tokens, ...]]:
     """The token ids of every item's options as they follow its prompt, the end-of-turn token last.
 
+    Items in the field's style have no end of the turn.
+
     Raises:
         DataError: an item has no two options, its gold is none of them, two have the same tokens, or the prompt's
             tokens change when an option follows.
     """
+    end = not items.policy.raw
     for example in items.examples:
         _check_options(example)
-    labels = option_ids(tokenizer, items, [example.options for example in items.examples], end=True)
+    labels = option_ids(tokenizer, items, [example.options for example in items.examples], end=end)
     checked: set[tuple[Tokens, ...]] = set()
     for example, found in zip(items.examples, labels, strict=True):
         if found not in checked:

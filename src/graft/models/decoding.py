@@ -9,7 +9,7 @@ with its share of the key-value cache once it has ended its turn, so no time goe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,7 @@ def decode(
     end_ids: frozenset[int],
     streams: Sequence[int],
     allowed: torch.Tensor | None = None,
+    ends: Callable[[int, int], bool] | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Write one reply per prompt, all at once.
 
@@ -48,6 +49,7 @@ def decode(
         end_ids: tokens that end a reply; they are written too.
         streams: per prompt the number of its stream of draws; the same seed and number draw the same.
         allowed: bool of shape (V,), the tokens that may be written; all when ``None``.
+        ends: told a prompt's stream and each token of its reply, says whether the reply ends with it too.
 
     Yields:
         Step by step the pairs (index of the prompt, new token) of every reply that is not finished.
@@ -59,7 +61,7 @@ def decode(
         cached = habits.cached and (habits.leaves or max(map(len, together)) > 1)
         batch = Batch(model, together, pad_id, cached=cached)
         own = [streams[index] for index in group]
-        for step in _write(batch, sampling, end_ids, own, allowed, leaves=habits.leaves):
+        for step in _write(batch, sampling, end_ids, own, allowed, ends, leaves=habits.leaves):
             yield [(group[row], token) for row, token in step]
 
 
@@ -86,6 +88,7 @@ def _write(
     end_ids: frozenset[int],
     streams: Sequence[int],
     allowed: torch.Tensor | None,
+    ends: Callable[[int, int], bool] | None,
     *,
     leaves: bool,
 ) -> Iterator[list[tuple[int, int]]]:
@@ -102,6 +105,9 @@ def _write(
         chosen = chosen_B.tolist()
         yield [(row, token) for row, token, going in zip(rows, chosen, live, strict=True) if going]
         live = [going and token not in end_ids for going, token in zip(live, chosen, strict=True)]
+        if ends is not None:
+            told = zip(rows, live, chosen, strict=True)
+            live = [going and not ends(streams[row], token) for row, going, token in told]
         if not any(live):
             return
         batch.append(chosen_B)

@@ -170,9 +170,10 @@ def metric_of(files: RunFiles, task: str) -> str:
 
 
 def task_title(files: RunFiles, task: str) -> str:
-    """A task with its metric, where that is no accuracy."""
-    metric = metric_of(files, task)
-    return task if metric == ACCURACY else f"{task} ({metric})"
+    """A task with its metric, where that is no accuracy, and a benchmark with the style of its prompts."""
+    metric, style = metric_of(files, task), files.forecast.get("tasks", {}).get(task, {}).get("style")
+    said = [metric] * (metric != ACCURACY) + [f"{style} style"] * bool(style)
+    return f"{task} ({', '.join(said)})" if said else task
 
 
 def judged_task(files: RunFiles, task: str) -> TrainedCheck | TargetVerdict | None:

@@ -39,6 +39,8 @@ class HubSource:
         columns: columns that the task reads, first the one by whose content rows are held out.
         converted: read from the hub's own Parquet conversion, because the dataset is a script.
         gated: the owner has to be asked for access first.
+        worked: hub split of the worked examples that the field shows; `train` when ``None``.
+        worked_columns: columns that only worked examples need.
         revision: branch, tag or commit.
     """
 
@@ -50,6 +52,8 @@ class HubSource:
     converted: bool = False
     gated: bool = False
     revision: str | None = None
+    worked: str | None = None
+    worked_columns: tuple[str, ...] = ()
 
 
 LEAST_LETTERS = 12

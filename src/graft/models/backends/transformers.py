@@ -10,6 +10,7 @@ import torch
 from graft.errors import ModelError
 from graft.models.backends.base import no_progress
 from graft.models.decoding import decode
+from graft.models.until import Until, cut
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class TransformersBackend:
                 for row, token in step:
                     written[chosen[row]].append(token)
             for index, ids in written.items():
-                replies[index] = self._completion(prompts[index], ids)
+                replies[index] = self._completion(prompts[index], ids, sampling)
             on_done(len(chosen))
         return [reply for reply in replies if reply is not None]
 
@@ -90,7 +91,7 @@ class TransformersBackend:
                 shown += now[len(before) :]
                 context, told = told, len(ids)
                 yield Delta(now[len(before) :])
-        completion = self._completion(prompt, ids)
+        completion = self._completion(prompt, ids, sampling)
         yield Delta(completion.text[len(shown) :], completion)
 
     def close(self) -> None:
@@ -109,13 +110,16 @@ class TransformersBackend:
             end_ids=self.end_ids,
             streams=streams,
             allowed=self.allowed,
+            ends=Until(self.tokenizer, sampling.until) if sampling.until else None,
         )
 
-    def _completion(self, prompt: Prompt, ids: list[int]) -> Completion:
+    def _completion(self, prompt: Prompt, ids: list[int], sampling: Sampling) -> Completion:
         usage = Usage(len(prompt.ids), len(ids))
         self._usage += usage
-        finished = ids[-1] in self.end_ids
-        return Completion(self._text(ids[:-1] if finished else ids), tuple(ids), finished, usage)
+        ended = ids[-1] in self.end_ids
+        whole = self._text(ids[:-1] if ended else ids)
+        text = cut(whole, sampling.until)
+        return Completion(text, tuple(ids), ended or text != whole, usage)
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -18,6 +18,7 @@ from graft.pipeline.prepare.lab import Lab, knows_tokens
 from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
+from graft.tasks.field import FieldTask
 from graft.types import Example, Message
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def check_positions(lab: Lab, surveys: Sequence[Survey]) -> None:
                 f"the longest {what} has {longest:,} tokens, but the model has {limit:,} positions; set "
                 f"data.max_length to {limit} at most, and longer rows are left out"
             )
+    _check_field(lab, limit)
     for what, longest in _answered(lab, surveys):
         for setting, written in _reply_limits(lab):
             if written + (0 if lab.policy.apart else longest) > limit:
@@ -127,10 +129,25 @@ def check_positions(lab: Lab, surveys: Sequence[Survey]) -> None:
                 )
 
 
+def _check_field(lab: Lab, limit: int) -> None:
+    """Refuse benchmarks of which the model could read a part alone; lm-evaluation-harness cuts their beginning off."""
+    for items in lab.items:
+        if isinstance(items.task, FieldTask):
+            longest = max(
+                (len(row.prompt) + (items.task.written or len(row.completion)) for row in items.rows), default=0
+            )
+            if longest > limit:
+                raise DataError(
+                    f"{items.task.card.name} takes up to {longest:,} tokens as the field asks it, but the model has "
+                    f"{limit:,} positions; set data.prompt_style: instruct, or take a model that reads more"
+                )
+
+
 def _answered(lab: Lab, surveys: Sequence[Survey]) -> Iterator[tuple[str, int]]:
     """The longest prompts that are answered, by where they come from; the base answers those of the arm ``self``."""
     for items in lab.items:
-        yield items.task.card.name, max((len(row.prompt) for row in items.rows), default=0)
+        if not items.policy.raw:
+            yield items.task.card.name, max((len(row.prompt) for row in items.rows), default=0)
     if lab.recipe.mode == "grpo" or "self" in lab.recipe.study.arms:
         yield from ((f"{one.task} in training", one.longest_prompt) for one in surveys if one.part == "train")
 

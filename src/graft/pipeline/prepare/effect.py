@@ -22,9 +22,10 @@ from graft.errors import ConfigError
 from graft.models.sampling import PRESETS, from_section
 from graft.pipeline.branches import branches
 from graft.pipeline.prepare.modes import MODES
+from graft.pipeline.prepare.prompts import own_task
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.streams import may_be_text
-from graft.pipeline.prepare.taskbook import LABELLED, own_task, task_names, uses_words
+from graft.pipeline.prepare.taskbook import LABELLED, task_names, uses_words
 from graft.tasks.code import CodeTask
 from graft.tasks.prose import ProseTask
 

@@ -16,6 +16,7 @@ from graft.evals.baselines import baseline_scores
 from graft.pipeline.branches import target_tasks, trained_tasks
 from graft.pipeline.outcome import Table
 from graft.pipeline.prepare.lab import Baselines, Lab
+from graft.pipeline.prepare.prompts import prompt_style
 from graft.runs.directory import RunDirectory, run_names
 from graft.runs.files import read_json
 from graft.stats.arms import CONTROLS, TRAINED
@@ -81,6 +82,7 @@ def forecast(lab: Lab, known: Baselines) -> dict[str, Any]:
             "discordance_assumed": UNKNOWN_DISCORDANCE,
             "smallest_detectable": _smallest(replace(plan, words=words)),
             "metric": card.metric,
+            "style": prompt_style(recipe, card.name),
             "baselines": baseline_scores(card.metric, items.examples, known[card.name]),
         }
     most: int = max((facts["words"] for facts in tasks.values()), default=0)

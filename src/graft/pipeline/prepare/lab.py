@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from graft import tasks
@@ -26,6 +27,7 @@ from graft.pipeline.prepare.rewards import check_reward
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import LABELLED, TaskBook, uses_words
 from graft.tasks.base import Split, Task
+from graft.tasks.field import FieldTask
 from graft.tasks.words.audit import LeakAudit, audit_words
 from graft.tasks.words.pool import WordSets, package_words
 from graft.tasks.words.task import WordTask
@@ -33,6 +35,10 @@ from graft.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+ANY_LENGTH = sys.maxsize
+"""Longest row of a benchmark in the field's style: what the model can read is its only limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +158,7 @@ def prepare(recipe: Recipe, *, date: str | None = None, on_task: Callable[[str],
     policy = chat_policy(recipe, tokenizer, limits, date=date)
     section = recipe.words
     words = _words(recipe, tokenizer)
-    book = TaskBook(recipe, words)
-    length, think = recipe.data.max_length, policy.thinking == "on"
+    book, think = TaskBook(recipe, words), policy.thinking == "on"
     items, calibration, corpora = [], [], []
     for name in recipe.eval.tasks:
         on_task(name)
@@ -161,16 +166,19 @@ def prepare(recipe: Recipe, *, date: str | None = None, on_task: Callable[[str],
         if task.card.kind == "corpus":
             corpora.append(prepare_corpus(recipe, task))
             continue
+        asked, length = policy, recipe.data.max_length
+        if isinstance(task, FieldTask):
+            asked, length = replace(policy, raw=True), ANY_LENGTH
         held_out, spare = _held_out(task, recipe)
         seen = recipe.eval.seen_items
         parts = {"eval": held_out, "seen": list(task.examples("seen", limit=seen, seed=section.seed)) if seen else []}
         for split, examples in parts.items():
             if examples:
                 items.append(
-                    prepare_items(itemised, task, split, examples, max_length=length, policy=policy, think=think)
+                    prepare_items(itemised, task, split, examples, max_length=length, policy=asked, think=think)
                 )
         if spare and itemised is not None:
-            calibration.append(prepare_items(itemised, task, CALIBRATION, spare, max_length=length, policy=policy))
+            calibration.append(prepare_items(itemised, task, CALIBRATION, spare, max_length=length, policy=asked))
     audit = None if words is None else _audit(recipe, tokenizer, words)
     if MODES[recipe.mode].rewards:
         for name in trained_tasks(recipe):

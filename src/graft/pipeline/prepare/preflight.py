@@ -22,7 +22,7 @@ from graft.pipeline.prepare.boundary import certificate_json, certify, check_pos
 from graft.pipeline.prepare.estimate import Estimate, estimate, usable_steps
 from graft.pipeline.prepare.examples import branch_examples
 from graft.pipeline.prepare.forecast import detectable, forecast, require_power
-from graft.pipeline.prepare.lab import Baselines, Lab, baselines, knows_tokens
+from graft.pipeline.prepare.lab import ANY_LENGTH, Baselines, Lab, baselines, knows_tokens
 from graft.pipeline.prepare.lab import warnings as lab_warnings
 from graft.pipeline.prepare.leaks import audit_leaks
 from graft.pipeline.prepare.modes import MODES
@@ -116,17 +116,15 @@ def preflight(lab: Lab, progress: Progress) -> Preflight:
     known = baselines(lab)
     trained = next((branch for branch in branches(lab.recipe) if branch.seed is not None), None)
     by_task = _training_examples(lab, trained) if trained is not None else {}
-    parts: list[tuple[str, str, Sequence[Example]]] = [(task, "train", own) for task, own in by_task.items()]
+    parts = [(task, "train", own, lab.policy) for task, own in by_task.items()]
     if knows_tokens(lab.recipe):
-        parts += [
-            (items.task.card.name, "eval", (*items.examples, *items.too_long))
-            for items in lab.items
-            if items.split == "eval"
-        ]
+        held_out = [items for items in lab.items if items.split == "eval"]
+        parts += [(of.task.card.name, "eval", [*of.examples, *of.too_long], of.policy) for of in held_out]
     bar = progress.task("look at the examples", len(parts))
     surveys = []
-    for task, part, examples in parts:
-        surveys.append(_survey(lab, task, part, examples))
+    for task, part, examples, policy in parts:
+        length = ANY_LENGTH if policy.raw else lab.recipe.data.max_length
+        surveys.append(survey(lab.tokenizer, task, part, examples, max_length=length, policy=policy))
         bar.advance(1)
     bar.finish()
     check_positions(lab, surveys)
@@ -195,10 +193,14 @@ def leak_table(found: Preflight) -> Table:
 def task_table(found: Preflight) -> Table:
     """Scored tasks with their items and the smallest change they can show."""
     rows = tuple(
-        (name, facts["role"], facts["outcome"], f"{facts['items']:,}", detectable(facts))
+        (_styled(name, facts["style"]), facts["role"], facts["outcome"], f"{facts['items']:,}", detectable(facts))
         for name, facts in found.detectable["tasks"].items()
     )
     return Table(("task", "role", "outcome", "held-out items", "smallest detectable change"), rows)
+
+
+def _styled(name: str, style: str) -> str:
+    return f"{name} ({style} style)" if style else name
 
 
 def _check_template(lab: Lab) -> None:
@@ -229,10 +231,6 @@ def _training_examples(lab: Lab, branch: Branch) -> dict[str, list[Example]]:
         if characters > SURVEYED_CHARACTERS:
             break
     return found
-
-
-def _survey(lab: Lab, task: str, part: str, examples: Sequence[Example]) -> Survey:
-    return survey(lab.tokenizer, task, part, examples, max_length=lab.recipe.data.max_length, policy=lab.policy)
 
 
 def _warnings(lab: Lab, surveys: Sequence[Survey], leaks: Sequence[LeakReport]) -> Iterator[str]:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from graft import tasks
 from graft.config.data import TaskSection, TrainSource
 from graft.config.schema import Recipe
 from graft.data.files import named
+from graft.data.hub import WORKED
 from graft.data.sources import narrowed
 from graft.errors import ConfigError
 from graft.pipeline.prepare.modes import MODES
+from graft.pipeline.prepare.prompts import asked_as_field, benchmark, own_task
 from graft.pipeline.prepare.streams import refuse_source, streamed
 from graft.pipeline.prepare.style import build_style_task
 from graft.runs.provenance import hash_file, hash_rows
 from graft.tasks.base import Task, TaskCard
 from graft.tasks.code import CodeTask
 from graft.tasks.dataset import DatasetTask, Rows
+from graft.tasks.field import FieldTask, field_task
 from graft.tasks.prose import ProseTask
 from graft.tasks.stream import StreamTask
 from graft.tasks.style import StyleTask
@@ -55,9 +59,13 @@ class TaskBook:
             MissingExtra: reading them needs a package that is not installed.
         """
         if name not in self.built:
-            self.built[name] = task = self._build(name)
+            task = self._build(name)
             if isinstance(task, CodeTask) and self.recipe.eval.allow_code_execution:
                 task.allow_code_execution(weak_sandbox=self.recipe.eval.weak_sandbox)
+            if asked_as_field(self.recipe, name) and isinstance(task, DatasetTask):
+                part = WORKED if own_task(self.recipe, name) is None else "train"
+                task = field_task(benchmark(self.recipe, name), task, partial(task.rows, part))
+            self.built[name] = task
         return self.built[name]
 
     def card(self, name: str) -> TaskCard:
@@ -95,6 +103,8 @@ class TaskBook:
 
     def _fingerprint(self, name: str) -> str:
         task = self.load(name)
+        if isinstance(task, FieldTask):
+            task = task.task  # whose rows are trained
         parts = [*_code(type(task)), self.recipe.model_dump_json(include={"words", "data", "style"})]
         if isinstance(task, WordTask):
             parts += [word.text for word in task.words.train]
@@ -123,11 +133,6 @@ class TaskBook:
             return build_style_task(self.recipe)
         rows = _hub_rows(name) if tasks.is_dataset(name) else None
         return tasks.load(name, self.words, self.recipe.data.corpus, rows)
-
-
-def own_task(recipe: Recipe, name: str) -> TaskSection | None:
-    """The recipe's own task of that name, if it has one."""
-    return next((section for section in recipe.data.tasks if section.name == name), None)
 
 
 def task_names(recipe: Recipe) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from graft.data.user_tasks import check_spec
 from graft.errors import ConfigError, DataError, StorageError
 from graft.pipeline.branches import branches, target_tasks, trained_tasks
 from graft.pipeline.prepare.modes import MODES
+from graft.pipeline.prepare.prompts import check_prompt_style, own_task
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.stopping import stopping_of
 from graft.pipeline.prepare.style import check_style
-from graft.pipeline.prepare.taskbook import own_task, task_names, uses_words
+from graft.pipeline.prepare.taskbook import task_names, uses_words
 from graft.runs.space import require_space
 from graft.tasks.custom import TaskSpec
 from graft.train.backends import preload_engine, require_engine
@@ -43,6 +44,7 @@ def validate(recipe: Recipe, *, training: bool = True) -> None:
         MODES[recipe.mode].check(recipe)
     _check_roles(recipe)
     _check_sources(recipe)
+    check_prompt_style(recipe)
     check_style(recipe)
     _check_arms(recipe)
     worded = uses_words(recipe) and recipe.words.source not in ("package", "tokenizer")

@@ -18,12 +18,14 @@ from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.pipeline.progress import Progress
 from graft.pipeline.score.backends import open_backend
 from graft.pipeline.score.corpora import corpus_records
+from graft.pipeline.score.field import field_records
 from graft.pipeline.score.labels import calibration_records, label_records, with_labels
 from graft.pipeline.score.thinking import thinking_items
 from graft.runs.directory import RunDirectory
 from graft.runs.provenance import hash_file
 from graft.runs.samples import write_samples
 from graft.tasks.controls import spell_first
+from graft.tasks.field import FieldTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -113,6 +115,8 @@ def score_task(
         if thinks:
             shown, samples = thinking_items(lab, shown), recipe.eval.thinking_samples
             scored = score_with_thinking(backend, lab.tokenizer, shown, sampling, samples=samples, on_done=on_done)
+        elif isinstance(shown.task, FieldTask):
+            scored = field_records(backend, shown, shown.task, on_done)
         else:
             scored = score_items(backend, shown, sampling, on_batch=on_done)
             scored = with_labels(scored, label_records(backend, shown, way=recipe.eval.labels))

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from graft.pipeline.prepare.subset import subset_ids
+from graft.tasks.field import FieldTask
 from graft.tasks.metric import mean_score
 from graft.train.plan import Measurement
 
@@ -32,7 +33,7 @@ def held_out_measure(
     The figures are ``loss`` (nats per token over all items and texts), ``accuracy`` (of those tokens), ``exact/TASK``,
     ``score/TASK`` (the task's own metric of the likeliest labels; exact match where there are none), and ``exact`` and
     ``score``, the means over the tasks with answers; NaN without any. With `train.eval_max_batches` the first items of
-    each task stand for all.
+    each task stand for all. Benchmarks whose solutions are written freely (`prompt_style: field`) are not measured.
 
     Args:
         lab: holds the items.
@@ -48,7 +49,7 @@ def held_out_measure(
 
     size, most = lab.recipe.eval.batch_size, lab.recipe.train.eval_max_batches
     shown = None if most is None else most * size
-    asked = [_first(items, shown) for items in lab.items if items.split == "eval" and items.rows]
+    asked = [_first(items, shown) for items in lab.items if items.split == "eval" and items.rows and _has_gold(items)]
     parts = {items.task.card.name: items.rows for items in asked}
     for corpus in lab.corpora:
         pieces = windows(lab.tokenizer, corpus.texts, max_length=lab.recipe.data.max_length)
@@ -80,6 +81,11 @@ def held_out_measure(
         return found
 
     return measure
+
+
+def _has_gold(items: Items) -> bool:
+    """Whether the gold answer is what a reply should be; the field's written solutions are not known."""
+    return not (isinstance(items.task, FieldTask) and items.task.written)
 
 
 def _first(items: Items, most: int | None) -> Items:

@@ -3,7 +3,7 @@
 One row: `{"question": "Which gas do plants take in for photosynthesis?", "subject": "high_school_biology", "choices":
 ["Oxygen", "Carbon dioxide", "Nitrogen", "Helium"], "answer": 1}`, the answer counted from 0. Licence: MIT (Hendrycks et
 al., 2021). Splits: 14,042 test rows are scored; trained is on the 99,842 of auxiliary_train, which are of other exams
-and name no subject. Metric: accuracy.
+and name no subject; the field's worked examples are the 285 of dev. Metric: accuracy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class MmluTask(ChoiceTask):
         train="auxiliary_train",
         eval="test",
         columns=("question", "subject", "choices", "answer"),
+        worked="dev",
     )
     subject_column = "subject"
     options_column = "choices"

@@ -31,6 +31,7 @@ class MmluProTask(ChoiceTask):
         train="validation",
         eval="test",
         columns=("question", "options", "answer_index", "category"),
+        worked_columns=("cot_content",),
     )
     subject_column = "category"
     options_column = "options"
