@@ -135,7 +135,7 @@ def score_grid(
 def _score_point(run: RunDirectory, lab: Lab, point: Point, model: PreTrainedModel | None, progress: Progress) -> None:
     words = describe(point.sampling)
     progress.stage(f"score {point.branch.label}: {words}")
-    bar = progress.task(f"score {point.branch.label}", sum(len(items) for items in lab.items))
+    bar = progress.task(f"score {point.branch.label}", sum(len(items) for items in lab.items if not items.policy.raw))
     varied = replace(lab, recipe=point.recipe)
     with (
         run.stage(point.stage) as outputs,
@@ -149,8 +149,8 @@ def _score_point(run: RunDirectory, lab: Lab, point: Point, model: PreTrainedMod
 
 
 def _tasks(lab: Lab) -> list[str]:
-    """The tasks whose replies are generated; corpora have none."""
-    return list(dict.fromkeys(items.task.card.name for items in lab.items))
+    """The tasks whose replies the sampling decides: corpora have none, and the field writes in one way alone."""
+    return list(dict.fromkeys(items.task.card.name for items in lab.items if not items.policy.raw))
 
 
 def _rows(run: RunDirectory, point: Point, task: str) -> Iterator[dict[str, Any]]:

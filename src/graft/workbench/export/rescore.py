@@ -105,6 +105,8 @@ def open_rescoring(request: Request, progress: Progress, *, wanted: bool | None)
         )
     progress.stage("the run's held-out items")
     lab = prepare(request.recipe, date=run_date(request.run))
+    if request.form == "gguf":  # a chat cannot be asked as the field asks
+        lab = replace(lab, items=tuple(items for items in lab.items if not items.policy.raw))
     return Rescoring(request, lab, progress) if lab.items else None
 
 
