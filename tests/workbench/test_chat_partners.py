@@ -55,7 +55,7 @@ def test_a_run_answers_by_its_trained_arm_and_the_base_beside_it(
     assert replies[0] != replies[1]
     (second,) = open_partners(run.name, [], tmp_path, arm="trained-seed1")
     assert second.name.endswith("trained-seed1")
-    with pytest.raises(ConfigError, match=r"--arm is 'trained-seed7'.*Did you mean 'trained-seed[01]'"):
+    with pytest.raises(ConfigError, match=r"the arm is 'trained-seed7'.*Did you mean 'trained-seed[01]'"):
         open_partners(run.name, [], tmp_path, arm="trained-seed7")
 
 

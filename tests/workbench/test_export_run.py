@@ -138,7 +138,7 @@ def test_no_room_is_told_before_the_model_is_loaded(
 def test_a_model_too_far_from_its_branch_is_an_error_that_keeps_the_files(
     trained: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from graft.export import merge
+    from graft.models import merge
 
     monkeypatch.setattr(merge, "_merge_layer", lambda layer, dtype: None)  # the adapter is forgotten
     with pytest.raises(ModelError, match=r"nats per token from the branch.*The files are in .*out\.refused"):

@@ -14,7 +14,7 @@ from graft.cli.completion import complete_runs
 from graft.cli.options import Command, Common
 from graft.cli.output import print_json
 from graft.cli.text import duration, echo, printable
-from graft.errors import GraftError, close_match
+from graft.errors import ConfigError, GraftError, close_match
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,11 +53,16 @@ def chat_command(common: Common, target: str, overrides: tuple[str, ...], agains
     Settings such as sampling.temperature=0.7, thinking=on or model.system="Be brief." may follow. Messages are read
     line by line, also from a pipe. /help lists what can be typed instead of a message.
     """
-    from graft.cli.lookup import latest_run
+    from graft.cli.lookup import model_of, split_arm
     from graft.workbench.chat import open_partners
 
-    names = [latest_run(common.runs_folder).name if name == "latest" else name for name in (target, against) if name]
-    partners = open_partners(names[0], overrides, common.runs_folder, arm=arm, against=names[1] if against else None)
+    root = common.runs_folder
+    run, named = split_arm(target, root)
+    if named is not None and arm is not None:
+        raise ConfigError(f"--arm is {arm}, but {target} names one too; leave one of them out")
+    other = against if against in (None, "base") else model_of(against, root)
+    first = str(run.path) if run else target
+    partners = open_partners(first, overrides, root, arm=arm or named, against=other)
     interactive = sys.stdin.isatty()
     if interactive and not common.quiet:
         echo(f"{' and '.join(p.name for p in partners)}. /help lists the commands.", err=True)

@@ -36,6 +36,47 @@ def named_run(name: str, root: Path) -> RunDirectory | None:
         return None
 
 
+def split_arm(name: str, root: Path) -> tuple[RunDirectory | None, str | None]:
+    """The run and the arm that `RUN:ARM`, `RUN` or `latest` names; no run where it names a model.
+
+    Raises:
+        RunError: it is `latest`, and there are no runs.
+    """
+    run = named_run(name, root)
+    before, colon, arm = name.rpartition(":")
+    if run is not None or not colon:
+        return run, None
+    run = named_run(before, root)
+    return run, arm if run is not None else None
+
+
+def model_of(name: str, root: Path) -> str:
+    """What `RUN` or `RUN:ARM` stands for where a model is named: the folder of the arm's weights or adapter.
+
+    Returns:
+        The folder, the model of the run for an untrained arm, or the name as it is where it names no run.
+
+    Raises:
+        ConfigError: the run has no such arm.
+        RunError: the arm was not trained to its end, or there are no runs.
+    """
+    from graft.config.loading import load_recipe
+    from graft.pipeline.branches import find_branch
+    from graft.pipeline.places import final_folder
+    from graft.runs.files import is_committed
+
+    run, arm = split_arm(name, root)
+    if run is None:
+        return name
+    recipe = load_recipe(run.recipe).recipe
+    branch = find_branch(recipe, arm)
+    if branch.seed is None:
+        return recipe.model.id
+    if not is_committed(final_folder(run, branch)):
+        raise RunError(f"{run.name} holds no trained {branch.label}; train it first: graft run --resume {run.name}")
+    return str(final_folder(run, branch))
+
+
 def latest_run(root: Path) -> RunDirectory:
     """The newest run.
 

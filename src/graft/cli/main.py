@@ -39,6 +39,7 @@ COMMANDS = {
     "run": Entry("run", "Experiments", "Run a recipe from data to report."),
     "train": Entry("run", "Experiments", "Train only, from flags or a recipe."),
     "eval": Entry("run", "Experiments", "Score a run or a model on held-out items."),
+    "predict": Entry("predict", "Experiments", "Answer the rows of a file with a run or a model."),
     "chat": Entry("chat", "Experiments", "Talk to a model or a run, or to two side by side."),
     "bench": Entry("bench", "Experiments", "Measure how fast this machine trains."),
     "report": Entry("reports", "Results", "Write the report of a run anew."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -106,7 +107,19 @@ def resolve(
     from graft.pipeline.prepare.effect import effective
 
     runs = {} if common.runs is None else {"runs": common.runs}
-    return effective(load_recipe(Path(recipe) if recipe else None, overrides, {**runs, **(flag_values or {})}), use)
+    found = load_recipe(Path(recipe) if recipe else None, overrides, {**runs, **(flag_values or {})})
+    return effective(_with_model(found), use)
+
+
+def _with_model(resolved: Resolved) -> Resolved:
+    """A recipe whose model is an arm of a run, with the folder of that arm's weights in its place."""
+    from graft.cli.lookup import model_of
+
+    model = resolved.recipe.model
+    if "model.id" not in resolved.origins or model.backend != "transformers":
+        return resolved
+    named = model.model_copy(update={"id": model_of(model.id, resolved.recipe.runs)})
+    return replace(resolved, recipe=resolved.recipe.model_copy(update={"model": named}))
 
 
 def recipe_and_overrides(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

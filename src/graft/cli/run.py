@@ -148,7 +148,7 @@ def eval_command(
 
     A run is scored by its own recipe; flags and overrides are for models.
     """
-    from graft.cli.lookup import named_run
+    from graft.cli.lookup import model_of, named_run
     from graft.train.processes import count
 
     if count() > 1:
@@ -160,7 +160,8 @@ def eval_command(
     run = named_run(target, resolved.recipe.runs)
     if run is not None:
         _refuse_settings(run, recipe, resolved)
-    name = target if run is None else str(run.path)
+    served = resolved.recipe.model.backend != "transformers"
+    name = str(run.path) if run else target if served else model_of(target, resolved.recipe.runs)
 
     def work(progress: Progress) -> Outcome:
         from graft.pipeline.run import evaluate

@@ -60,7 +60,8 @@ def resolve(model_id: str) -> str:
 def locate(model_id: str, *, allow_pickle: bool = False) -> Source:
     """Find a model: the embedded one, a folder, a GGUF file, a hub id or a URL.
 
-    The files of a URL are copied to the cache first, and a GGUF file is dequantised into it.
+    The files of a URL are copied to the cache first, and a GGUF file is dequantised into it. An adapter stands for the
+    model that `graft.models.adapted` made of it there.
 
     Raises:
         MissingExtra: it is a GGUF file, and what reads it is not installed.
@@ -71,6 +72,10 @@ def locate(model_id: str, *, allow_pickle: bool = False) -> Source:
     if remote.is_remote(model_id):
         return _readable(remote.fetch(model_id, allow_pickle=allow_pickle), model_id)
     folder = Path(model_id).expanduser()
+    if is_adapter(folder):
+        if not (place := merged_place(folder)).is_dir():
+            raise ModelError(f"model.id is {model_id}, an adapter that is not merged here yet; graft check merges it")
+        return Source(str(place), (f"{model_id} is an adapter; it was merged with its base into {place}",))
     if folder.is_dir():
         return _readable(folder, model_id)
     if folder.suffix == ".gguf" and folder.is_file():
@@ -85,6 +90,21 @@ def locate(model_id: str, *, allow_pickle: bool = False) -> Source:
             "a URL"
         )
     return Source(model_id)
+
+
+ADAPTER = "adapter_config.json"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter of PEFT and no model."""
+    return (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
+
+
+def merged_place(folder: Path) -> Path:
+    """Where in the cache an adapter lies that was merged with its base."""
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
+    digest = hashlib.sha256(repr((str(folder.resolve()), facts)).encode()).hexdigest()[:16]
+    return cache_folder() / "unpacked" / f"{folder.resolve().parent.name}-{folder.resolve().name}-{digest}"
 
 
 def _readable(folder: Path, model_id: str) -> Source:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from graft.config.data import TrainSource
 from graft.config.schema import Arm, Recipe
+from graft.errors import ConfigError, choices
 from graft.tasks import is_word_task
 
 UNTRAINED: tuple[Arm, ...] = ("base", "prompted")
@@ -48,6 +49,20 @@ def branches(recipe: Recipe) -> tuple[Branch, ...]:
         for target in (target_tasks(recipe) if arm == "direct" else ("",))
     ]
     return (*(Branch(arm) for arm in arms if arm in UNTRAINED), *trained)
+
+
+def find_branch(recipe: Recipe, arm: str | None) -> Branch:
+    """The branch of that label; the first one of the arm ``trained``, else the first of all, when unset.
+
+    Raises:
+        ConfigError: there is no such branch.
+    """
+    known = {branch.label: branch for branch in branches(recipe)}
+    if arm is not None and arm not in known:
+        raise ConfigError(f"the arm is {arm!r}, but the run has no such arm. {choices(arm, known)}")
+    if arm is not None:
+        return known[arm]
+    return next((branch for branch in known.values() if branch.arm == "trained"), next(iter(known.values())))
 
 
 def trained_tasks(recipe: Recipe) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from graft.errors import ConfigError, ModelError, choices
 from graft.models.backends.base import Backend
 from graft.models.sampling import from_section
 from graft.models.style import PRESETS
-from graft.pipeline.branches import Branch, branches
+from graft.pipeline.branches import Branch, find_branch
 from graft.pipeline.prepare.boundary import run_date
 from graft.pipeline.prepare.effect import Use, effective
 from graft.pipeline.prepare.lab import chat_policy, recipe_limits, recipe_tokenizer
@@ -163,7 +163,7 @@ def _open(target: str, overrides: Sequence[str], root: Path, arm: str | None) ->
         stored = load_recipe(run.recipe, overrides)
         typed = {key: origin for key, origin in stored.origins.items() if origin == COMMAND_LINE}
         recipe = effective(replace(stored, origins=typed), TALKING_TO_A_RUN).recipe
-        branch = _branch(recipe, arm)
+        branch = find_branch(recipe, arm)
         return _partner(recipe, f"{run.name} {branch.label}", run, branch), recipe
     if arm is not None:
         raise ConfigError(f"--arm is {arm}, but {target!r} is no run in {root}; only runs have arms")
@@ -179,16 +179,6 @@ def _recipe_to_talk(target: str, overrides: Sequence[str]) -> Recipe:
     model = typed.recipe.model.model_copy(update={"id": target})
     recipe = typed.recipe.model_copy(update={"sampling": sampling, "model": model})
     return effective(replace(typed, recipe=recipe), TALKING).recipe
-
-
-def _branch(recipe: Recipe, arm: str | None) -> Branch:
-    known = {branch.label: branch for branch in branches(recipe)}
-    if arm is not None and arm not in known:
-        raise ConfigError(f"--arm is {arm!r}, but the run has no such arm. {choices(arm, known)}")
-    if arm is not None:
-        return known[arm]
-    trained = [branch for branch in known.values() if branch.arm == "trained"]
-    return (trained or list(known.values()))[0]
 
 
 def _partner(recipe: Recipe, name: str, run: RunDirectory | None = None, branch: Branch | None = None) -> Partner:

@@ -167,6 +167,13 @@ def _scores(records: Sequence[Record]) -> tuple[NDArray[np.float64], NDArray[np.
     return table, np.array([record["options"].index(record["gold"]) for record in records], dtype=np.intp)
 
 
+def own_temperature(records: Sequence[Record]) -> float:
+    """The temperature of a branch's label scores, fitted on records that are never scored; 1 where none can be."""
+    scores, gold = _scores(records)
+    found = fit_temperature(scores, gold, fitted_on=[record["id"] for record in records], scored=())
+    return 1.0 if found.reason else found.value
+
+
 def _calibrated(
     seeds: BySeed, fitted: BySeed, clusters: NDArray[Any], rng: np.random.Generator, resamples: int
 ) -> tuple[Interval, Calibration, tuple[Temperature, ...], Calibration | None]:

@@ -15,6 +15,7 @@ from graft.data.chat import ChatPolicy, check_policy, with_date
 from graft.data.sources import word_sets
 from graft.evals.baselines import baseline_records
 from graft.evals.items import Items, prepare_items
+from graft.models.adapted import ready
 from graft.models.boundary import Limits, read_limits
 from graft.models.loading import load_tokenizer
 from graft.models.style import add_style_tokens
@@ -223,6 +224,7 @@ def recipe_tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:
     model = recipe.model
     if is_remote(recipe):
         return load_tokenizer(model.tokenizer or "sprout")
+    ready(model.id)
     tokenizer = load_tokenizer(model.id, revision=model.revision, trust_remote_code=model.trust_remote_code)
     if recipe.style.tokens:
         add_style_tokens(tokenizer, recipe.style.tokens)

@@ -132,7 +132,7 @@ def _merge_into(request: Request, folder: Path, progress: Progress) -> list[str]
     import torch
 
     from graft.export.folder import save_model
-    from graft.export.merge import merge
+    from graft.models.merge import merge
 
     recipe = request.whole
     if recipe.model.init == "weights":  # random weights depend on the type in which they are drawn

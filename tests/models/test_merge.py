@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from graft.errors import ModelError
 from graft.export.agreement import compare, greedy_rows, read, require_agreement
-from graft.export.merge import merge
 from graft.models.adapters import add_lora
+from graft.models.merge import merge
 from graft.models.style import add_style_rows, add_style_tokens, delta_rows
 
 PROMPTS = ((11, 12, 13, 14), (901, 7, 3000), (5,))
