@@ -27,8 +27,9 @@ from graft.pipeline.judge.labels import own_temperature
 from graft.pipeline.places import calibration_path
 from graft.pipeline.prepare.boundary import run_date
 from graft.pipeline.prepare.lab import chat_policy, recipe_limits, recipe_tokenizer
+from graft.pipeline.prepare.prompts import own_task
 from graft.pipeline.prepare.served import is_remote
-from graft.pipeline.prepare.taskbook import TaskBook, own_task, task_names
+from graft.pipeline.prepare.taskbook import TaskBook, task_names
 from graft.pipeline.prepare.thinking import used_sampling
 from graft.pipeline.progress import Progress
 from graft.pipeline.score.backends import open_backend
