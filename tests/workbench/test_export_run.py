@@ -153,9 +153,10 @@ def test_a_model_too_far_from_its_branch_is_an_error_that_keeps_the_files(
     [
         {"adapter__kind": "none"},
         {"style__tokens": ["<STYLE_TERSE>", "<STYLE_VERBOSE>"], "data__train": "style"},
+        {"generation__restrict_to": "english"},
         {"model__system": 'Answer like a pirate\'s "parrot".\nBe brief.'},
     ],
-    ids=["every-weight", "control-tokens", "system-turn"],
+    ids=["every-weight", "control-tokens", "restricted", "system-turn"],
 )
 def test_other_branches_merge_too_and_their_template_writes_what_was_measured(
     settings: dict[str, Any], small_recipe: Callable[..., Resolved], tmp_path: Path
@@ -167,6 +168,7 @@ def test_other_branches_merge_too_and_their_template_writes_what_was_measured(
     run = trained_run(resolved)
     record = exported(run, tmp_path / "out")
     assert record["agreement"]["same_replies"] == 4
+    assert any("restricted to english" in note for note in record["notes"]) == ("generation__restrict_to" in settings)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     turns = [{"role": "user", "content": "Spell the word apple."}]
     asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)

@@ -74,6 +74,7 @@ def export(
             "dtype": request.dtype,
             **FORMS[form](request, folder, rescoring, progress),
         }
+        record["notes"] += request.notes()
         write_json(folder / RECORD, record)
         write_text(folder / "README.md", model_card(request, record))
     write_json(run.path / "exports" / f"{request.branch.label}-{form}-{request.types}.json", record)

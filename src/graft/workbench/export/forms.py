@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from graft.models.adapters import portable_name
-from graft.models.loading import load_model
 from graft.pipeline.prepare.thinking import used_sampling
 from graft.pipeline.progress import Progress
 from graft.pipeline.train.weights import load_base, load_branch
@@ -40,7 +39,7 @@ def write_adapter(request: Request, folder: Path, rescoring: Rescoring | None, p
 def write_merged(request: Request, folder: Path, rescoring: Rescoring | None, progress: Progress) -> dict[str, Any]:
     """Write one plain model of a branch."""
     notes = _merge_into(request, folder, progress)
-    found = _facts(folder, _proven(request, _loader(request, folder), progress), notes)
+    found = _facts(folder, _proven(request, partial(request.load, folder), progress), notes)
     return found if rescoring is None else found | {"scores": rescoring.of_folder(folder)}
 
 
@@ -48,7 +47,7 @@ def write_gguf_files(request: Request, folder: Path, rescoring: Rescoring | None
     """Write a GGUF file of every type that was asked for, and try each with llama.cpp; for Ollama with a Modelfile."""
     merged = folder / "merged"
     notes = _merge_into(request, merged, progress)
-    proof = _proven(request, _loader(request, merged), progress)
+    proof = _proven(request, partial(request.load, merged), progress)
     files = {}
     for mixture in request.mixtures:
         path = folder / f"{file_stem(request)}-{mixture}.gguf"
@@ -146,11 +145,6 @@ def _merge_into(request: Request, folder: Path, progress: Progress) -> list[str]
     save_model(model, request.tokenizer, request.policy, sampling, folder)
     bar.finish()
     return list(notes)
-
-
-def _loader(request: Request, folder: Path) -> Callable[[], Any]:
-    section = request.recipe.model
-    return partial(load_model, str(folder), device=section.device, dtype=section.dtype, attention=section.attention)
 
 
 def _proven(request: Request, load: Callable[[], Any], progress: Progress) -> Proof:

@@ -14,6 +14,7 @@ from graft.errors import ConfigError, RunError, choices
 from graft.export.gguf.quantize import FILES, check_name
 from graft.export.gguf.write import require_gguf
 from graft.export.ollama import require_ollama
+from graft.models.loading import load_model
 from graft.models.source import stored_dtype
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.places import final_folder
@@ -24,7 +25,7 @@ from graft.runs.files import is_committed
 from graft.runs.space import require_space
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FILES_OF_LLAMA_CPP = ("gguf", "ollama")
 LICENCES = {"sprout": "apache-2.0"}
@@ -86,6 +87,26 @@ class Request:
         """Type of the base's own files, or of the trained ones where every weight was trained."""
         place = str(self.final) if self.recipe.adapter.kind == "none" else self.recipe.model.id
         return stored_dtype(place, self.recipe.model.revision)
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """A written model, as the run loads its own."""
+        section = self.recipe.model
+        return load_model(
+            str(folder),
+            device=section.device,
+            dtype=section.dtype,
+            attention=section.attention,
+            trust_remote_code=section.trust_remote_code,
+        )
+
+    def notes(self) -> list[str]:
+        """What was measured of the branch and cannot leave with it."""
+        subset = self.recipe.generation.restrict_to
+        if subset is None:
+            return []
+        return [
+            f"the run's replies were restricted to {subset} tokens (generation.restrict_to); what is exported is not"
+        ]
 
 
 def check_request(

@@ -47,12 +47,8 @@ class Rescoring:
 
     def of_folder(self, folder: Path) -> dict[str, Any]:
         """Score a model folder with transformers, as the branch was."""
-        from graft.models.loading import load_model
-
-        section = self.lab.recipe.model
-        model = load_model(str(folder), device=section.device, dtype=section.dtype, attention=section.attention)
-        thinks = self.lab.recipe.thinking == "on"
-        with closing(open_backend(self.lab.recipe, self.lab.tokenizer, model, thinking=thinks)) as backend:
+        model, recipe = self.request.load(folder), self.lab.recipe
+        with closing(open_backend(recipe, self.lab.tokenizer, model, thinking=recipe.thinking == "on")) as backend:
             return self._scored(self.lab, backend, "transformers", self.request.types)
 
     def of_file(self, path: Path, mixture: str) -> dict[str, Any]:
