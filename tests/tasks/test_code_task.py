@@ -15,7 +15,8 @@ from graft.tasks.code import NOT_ALLOWED, CodeTask, Way, extract_code
 from graft.tasks.custom import TaskSpec
 from graft.tasks.datasets.bigcodebench import BigCodeBenchTask
 from graft.tasks.sandbox import execution
-from graft.tasks.sandbox.execution import Limits, Walls, best_confinement
+from graft.tasks.sandbox.execution import best_confinement
+from graft.tasks.sandbox.launch import Limits, Walls
 
 TESTS = """
 import unittest

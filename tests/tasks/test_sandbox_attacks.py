@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sandbox_attacks import ATTACKS
 
-from graft.tasks.sandbox.execution import Execution, Limits, Verdict, Walls, best_confinement, run_tests
+from graft.tasks.sandbox.execution import Execution, Verdict, best_confinement, run_tests
+from graft.tasks.sandbox.launch import Limits, Walls
 from graft.tasks.sandbox.screen import Given
 
 if best_confinement().walls is not Walls.KERNEL:  # pragma: no cover
@@ -58,33 +59,33 @@ def test_there_are_at_least_forty_attacks() -> None:
     assert len(ATTACKS) >= 40 and len(set(ATTACKS.values())) == len(ATTACKS)
 
 
-@pytest.mark.parametrize("name", [name for place, name in enumerate(ATTACKS) if place % 10 == 0])
+@pytest.mark.parametrize("name", [name for place, name in enumerate(ATTACKS) if place % 30 == 0])
 def test_an_attack_passes_neither_unittest_nor_plain_assertions(name: str) -> None:
     for tests in (TESTS, ASSERTIONS):
         assert run(ATTACKS[name], tests).verdict is not Verdict.PASSED
 
 
-@pytest.mark.parametrize(
-    ("name", "tests"),
-    [
-        (
-            "an object that says yes to every method",
-            "assert twice('ab').startswith('abab')\nassert len(twice([1, 2])) == 4",
-        ),
-        ("the function is a class whose objects say yes", "assert twice('ab').startswith('abab')"),
-        ("the function returns itself, which says yes", "assert twice('ab').startswith('abab')"),
-        ("names that nobody asked for", "assert helper(twice(2), 4)"),
-        (
-            "random numbers that are all the same",
-            "import random\ntwice(1)\ndrawn = [random.randint(0, 9) for _ in range(9)]\n"
-            "assert sum(twice(drawn)) == 2 * sum(drawn)",
-        ),
-        ("an argument that is changed to equal the result", "a = [1]\nassert twice(a) == a + a"),
-    ],
-)
-def test_attacks_on_lenient_tests_do_not_pass_either(name: str, tests: str) -> None:
-    assert run(RIGHT, tests).verdict is Verdict.PASSED
-    assert run(ATTACKS[name], tests).verdict is not Verdict.PASSED
+LENIENT = {
+    "an object that says yes to every method": "assert twice('ab').startswith('a')\nassert len(twice([1, 2])) == 4\n",
+    "the function is a class whose objects say yes": "assert twice('ab').startswith('abab')\n",
+    "the function returns itself, which says yes": "assert twice('ab').startswith('abab')\n",
+    "names that nobody asked for": "assert helper(twice(2), 4)\n",
+    "random numbers that are all the same": (
+        "import random\ntwice(1)\ndrawn = [random.randint(0, 9) for _ in range(9)]\n"
+        "assert sum(twice(drawn)) == 2 * sum(drawn)\n"
+    ),
+    "an argument that is changed to equal the result": "a = [1]\nassert twice(a) == a + a\n",
+}
+"""Tests that say little, each with an attack that all but passes them."""
+
+
+def test_the_right_program_passes_lenient_tests() -> None:
+    assert run(RIGHT, "".join(LENIENT.values())).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("name", LENIENT)
+def test_attacks_on_lenient_tests_do_not_pass_either(name: str) -> None:
+    assert run(ATTACKS[name], LENIENT[name]).verdict is not Verdict.PASSED
 
 
 @pytest.mark.slow

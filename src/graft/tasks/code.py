@@ -15,7 +15,8 @@ from pathlib import Path
 from graft.errors import ConfigError
 from graft.tasks.base import scorer_version
 from graft.tasks.dataset import DatasetTask
-from graft.tasks.sandbox.execution import Execution, Limits, Verdict, Walls, best_confinement, run_tests
+from graft.tasks.sandbox.execution import Execution, Verdict, best_confinement, run_tests
+from graft.tasks.sandbox.launch import Limits, Walls
 from graft.tasks.sandbox.screen import Given, imported, reason_inside
 from graft.types import Example, Score
 
@@ -156,9 +157,8 @@ class CodeTask(DatasetTask):
         return self._run(code, tests, self.way(tests)[0])
 
     def _run(self, code: str, tests: Tests, way: Way) -> Execution:
-        limits = self.limits or Limits()
         in_place, inside = way is Way.IN_PLACE, way is Way.INSIDE
-        return run_tests(code, tests.source, limits, given=tests.given, in_place=in_place, inside=inside)
+        return run_tests(code, tests.source, self.limits, given=tests.given, in_place=in_place, inside=inside)
 
 
 def _undefined(code: str | None, reason: str) -> Score:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from graft.errors import ConfigError
 from graft.tasks.base import Task
 from graft.tasks.code import NOT_ALLOWED, CodeTask
-from graft.tasks.sandbox.execution import Walls, best_confinement
+from graft.tasks.sandbox.execution import best_confinement
+from graft.tasks.sandbox.launch import Walls
 
 
 def check_reward(task: Task) -> None:

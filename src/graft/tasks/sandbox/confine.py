@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -154,15 +154,18 @@ def _first(plan: Mapping[str, Any], program: str) -> None:
     child = os.fork()
     if child == 0:
         _guarded(lambda: _become(plan, program))
-    _watch(child, plan["memory_bytes"])
+    _watch(child, plan["memory_bytes"], plan["leash"])
 
 
-def _watch(child: int, most: int) -> None:
-    """Wait for the program, bury what it leaves behind, and end it when all together hold too much memory."""
+def _watch(child: int, most: int, leash: int) -> None:
+    """Wait for the program and bury what it leaves behind; end it when all together hold too much memory, and when
+    Graft lets go of the leash or is no more.
+    """
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    os.closerange(3, 256)
+    os.closerange(3, leash)
+    os.closerange(leash + 1, 1024)
     while True:
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -170,7 +173,8 @@ def _watch(child: int, most: int) -> None:
                     os._exit(os.waitstatus_to_exitcode(ended[1]) & 0xFF)
         if memory_held(_resident) > most and memory_held(_proportional) > most:
             os._exit(OVER_MEMORY)
-        time.sleep(0.02)
+        if select.select([leash], [], [], 0.02)[0]:
+            os._exit(0)
 
 
 def memory_held(measure: Callable[[Path], int]) -> int:
@@ -197,6 +201,7 @@ def _proportional(process: Path) -> int:
 def _become(plan: Mapping[str, Any], program: str) -> None:
     """Give up every right and become the program."""
     os.setsid()
+    os.close(plan["leash"])
     if plan["user"] is not None:
         os.setgroups([])
         os.setresgid(plan["user"], plan["user"], plan["user"])

@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
-import signal
-import site
 import subprocess
 import sys
 import tempfile
@@ -23,22 +20,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cache
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from graft.tasks.sandbox.confine import HOME, NO_WALLS, PACKAGE
+from graft.tasks.sandbox.confine import NO_WALLS
+from graft.tasks.sandbox.launch import Confinement, Launched, Limits, Walls
 from graft.tasks.sandbox.screen import Given
 from graft.tasks.sandbox.weak import landlock_version
 
 _NOBODY = 65534
 _RESULT_BYTES = 2**20
-
-
-class Walls(Enum):
-    """What a program is shut in by."""
-
-    KERNEL = "namespaces, a root of its own and a filter of system calls"
-    WEAK = "Python's audit events, and Landlock where the kernel has it"
 
 
 class Verdict(Enum):
@@ -48,46 +38,6 @@ class Verdict(Enum):
     FAILED = "failed"
     TIMEOUT = "timeout"
     NO_RESULT = "ended before its tests did"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a program may use.
-
-    Attributes:
-        wall_seconds: time until it is killed with all that it started.
-        cpu_seconds: computing time of each process, whole seconds.
-        memory_bytes: address space of each process; behind the kernel's walls also what all hold together.
-        disk_bytes: all files together, in memory; behind the kernel's walls only.
-        file_bytes: size of each file that it writes, and of its output.
-        processes: processes and threads at once; for root behind weak walls, processes started in all.
-        output_characters: how much of its output is kept.
-    """
-
-    wall_seconds: float = 60.0
-    cpu_seconds: int = 30
-    memory_bytes: int = 4 * 2**30
-    disk_bytes: int = 256 * 2**20
-    file_bytes: int = 64 * 2**20
-    processes: int = 64
-    output_characters: int = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Confinement:
-    """What this machine offers.
-
-    Attributes:
-        walls: what a program is shut in by.
-        user: id of the user that programs run as; ``None`` for the present one.
-        landlock: weak walls have Landlock.
-        why_weak: what the kernel refused; empty behind its walls.
-    """
-
-    walls: Walls
-    user: int | None = None
-    landlock: bool = False
-    why_weak: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +77,7 @@ class Execution:
 def run_tests(
     code: str,
     tests: str,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     *,
     given: Given | None = None,
     in_place: bool = False,
@@ -139,7 +89,7 @@ def run_tests(
     Args:
         code: the program.
         tests: source of the unittest class ``TestCases``, or of plain assertions.
-        limits: what the program may use, and its judge.
+        limits: what the program may use, and its judge; the default limits when ``None``.
         given: what the makers of the tests give with them; nothing when ``None``.
         in_place: what the program changes in its arguments reaches the tests; it could so change what it is compared
             with, where that is made of them.
@@ -152,7 +102,7 @@ def run_tests(
     Raises:
         OSError: the walls could not be built this time.
     """
-    held = confinement if confinement is not None else best_confinement()
+    held, limits = confinement or best_confinement(), limits or Limits()
     with ExitStack() as stack:
         run = stack.enter_context(_run(held, limits))
         start = time.monotonic()
@@ -198,7 +148,7 @@ class _Run:
         self.held = held
         self.limits = limits
         self.nonce = secrets.token_hex(16)
-        self.started: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self.started: list[Launched] = []
         self.outputs: list[_Reader] = []
 
     def inside(self, code: str, tests: str) -> dict[str, Any]:
@@ -232,22 +182,19 @@ class _Run:
 
     def _start(self, order: Mapping[str, Any], ends: tuple[int, ...]) -> subprocess.Popen[bytes]:
         """Start a process behind walls; the ends of pipes that it gets are closed here."""
-        home = Path(tempfile.mkdtemp(prefix="graft-run-"))
         read, write = os.pipe()  # each its own: what the judge prints is not for the program
         self.outputs.append(_Reader(read, self.limits.file_bytes))
         try:
-            process = start(self.held, self.limits, home, order, write, ends)
+            self.started.append(Launched(self.held, self.limits, order, write, ends))
         finally:
             for one in (*ends, write):
                 os.close(one)
-        self.started.append((process, home))
-        return process
+        return self.started[-1].process
 
     def end(self) -> None:
         """Kill what is left, and clear it away."""
-        for process, home in self.started:
-            end(process, self.held, home)
-        self.started.clear()
+        while self.started:
+            self.started.pop().end()
 
     @property
     def output(self) -> str:
@@ -267,153 +214,6 @@ def _run(held: Confinement, limits: Limits) -> Iterator[_Run]:
 def _plain(code: str) -> str:
     """Code as a file would hold it."""
     return code.encode("utf-8", errors="replace").decode()
-
-
-def start(
-    held: Confinement,
-    limits: Limits,
-    home: Path,
-    order: Mapping[str, Any],
-    output: IO[bytes] | int,
-    ends: tuple[int, ...] = (),
-) -> subprocess.Popen[bytes]:
-    """Start a Python behind walls that does what `order` says.
-
-    Args:
-        held: the walls.
-        limits: what it may use.
-        home: an empty folder: its home behind weak walls, else the place of its root.
-        order: see `graft.tasks.sandbox.entry`.
-        output: takes what it prints.
-        ends: descriptors that it keeps.
-    """
-    strong = held.walls is Walls.KERNEL
-    if not strong and held.user is not None:
-        os.chown(home, held.user, held.user)
-    python = (sys.executable, "-I", "-B")
-    boot = _boot("entry", str(Path(PACKAGE).parent) if strong else str(Path(__file__).parent.parent))
-    command = (
-        (
-            *python,
-            "-S",
-            "-c",
-            _boot("confine", str(Path(__file__).parent.parent)),
-            json.dumps(_plan(held, limits, home)),
-            boot,
-        )
-        if strong
-        else (*python, "-c", boot)
-    )
-    with tempfile.TemporaryFile() as told:
-        told.write(json.dumps({**order, "weak": None if strong else _weak_plan(held, limits, home)}).encode())
-        told.seek(0)
-        return subprocess.Popen(
-            command,
-            stdin=told,
-            stdout=output,
-            stderr=output,
-            cwd=home,
-            env=_environment(home),
-            pass_fds=ends,
-            start_new_session=True,
-            user=None if strong else held.user,
-            group=None if strong else held.user,
-            extra_groups=None if strong or held.user is None else (),
-        )
-
-
-def _boot(module: str, place: str) -> str:
-    """A program that runs a module of this package, which stands in `place`, and nothing else from there."""
-    return f"import sys; sys.path.insert(0, {place!r}); from sandbox.{module} import main; del sys.path[0]; main()"
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """All of the environment that a program has: nothing of the caller's."""
-    return {
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
-        "LANG": "C.UTF-8",
-        "MPLBACKEND": "Agg",
-        "MPLCONFIGDIR": str(home),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "GRAFT_RUN": str(home),
-    }
-
-
-def _plan(held: Confinement, limits: Limits, home: Path) -> dict[str, Any]:
-    """What `graft.tasks.sandbox.confine` is told."""
-    places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages())
-    return {
-        "root": str(home),
-        "user": held.user,
-        "disk_bytes": limits.disk_bytes,
-        "memory_bytes": limits.memory_bytes,
-        "python": list(dict.fromkeys(map(os.path.abspath, places))),
-        "limits": _resources(limits, 0),
-        "environment": _environment(Path(HOME)) | {"TMPDIR": "/tmp"},
-    }
-
-
-def _weak_plan(held: Confinement, limits: Limits, home: Path) -> dict[str, Any]:
-    """What `graft.tasks.sandbox.weak` is told."""
-    user = getattr(os, "getuid", lambda: -1)() if held.user is None else held.user
-    return {
-        "home": str(home.resolve()),
-        "landlock": held.landlock,
-        "starts": limits.processes if user == 0 else None,
-        "limits": _resources(limits, _threads_of(user)),
-    }
-
-
-def _resources(limits: Limits, others: int) -> dict[str, int]:
-    return {
-        "RLIMIT_CPU": limits.cpu_seconds,
-        "RLIMIT_AS": limits.memory_bytes,
-        "RLIMIT_FSIZE": limits.file_bytes,
-        "RLIMIT_NPROC": limits.processes + others,
-        "RLIMIT_CORE": 0,
-    }
-
-
-def _threads_of(user: int) -> int:
-    """Threads that a user has already: the system counts them all against the limit."""
-    import psutil
-
-    count = 0
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            count += process.num_threads() if process.uids().real == user else 0
-    return count
-
-
-def end(process: subprocess.Popen[bytes], held: Confinement, home: Path) -> None:
-    """Kill a process and all that it started, and remove its home.
-
-    Behind the kernel's walls each process is killed with its parent, and the last with its namespace. Behind weak walls
-    what left its group is found by its environment.
-    """
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if held.walls is Walls.WEAK:
-        _kill_all_of(home)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def _kill_all_of(home: Path) -> None:
-    """Kill what has this home in its environment; twice, for what was just born."""
-    import psutil
-
-    for _ in range(2):
-        killed = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if process.environ().get("GRAFT_RUN") == str(home):
-                    process.kill()
-                    killed.append(process)
-        psutil.wait_procs(killed, timeout=2.0)
 
 
 def _execution(
@@ -457,17 +257,15 @@ def kernel_refusal() -> str:
 
 def _refusal(held: Confinement) -> str:
     """Why a confinement starts no Python; empty when it does."""
-    home = Path(tempfile.mkdtemp(prefix="graft-run-"))
     with tempfile.TemporaryFile() as output:
         try:
-            process = start(held, Limits(), home, {"role": "nothing"}, output)
+            tried = Launched(held, Limits(), {"role": "nothing"}, output)
         except OSError as error:
-            shutil.rmtree(home, ignore_errors=True)
             return str(error)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=30)
-        ended = process.poll()
-        end(process, held, home)
+            tried.process.wait(timeout=30)
+        ended = tried.process.poll()
+        tried.end()
         output.seek(0)
         told = output.read(2000).decode(errors="replace").strip().rpartition("\n")[2]
     return "" if ended == 0 else told or f"a Python within them ended with {ended}"
