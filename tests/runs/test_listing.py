@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from graft.cli.main import main
 from graft.errors import ConfigError, RunError, StorageError
 from graft.runs import RunDirectory, Status
 from graft.runs.files import write_json
@@ -49,6 +51,43 @@ def test_a_run_is_shown_with_what_its_summary_says(tmp_path: Path) -> None:
     assert math.isnan(summary.metrics["count/change"])
     assert summary.size_bytes == sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
     assert summary.duration_seconds == run.state.seconds
+
+
+HOSTILE = [
+    ("run.json", '{"status": "complete", "seconds": 1e400}'),
+    ("run.json", '{"status": "complete", "seconds": -1e300}'),
+    ("run.json", '{"status": "complete", "seconds": NaN}'),
+    ("run.json", '{"status": "complete", "pid": 1e400}'),
+    ("run.json", f'{{"status": "complete", "seconds": {"9" * 400}}}'),
+    ("run.json", f'{{"status": "complete", "pid": {"9" * 5000}}}'),
+    ("run.json", "[" * 100_000),
+    ("summary.json", '{"metrics": {"a": 1e400}}'),
+    ("summary.json", f'{{"metrics": {{"a": {"9" * 400}}}}}'),
+    ("summary.json", f'{{"metrics": {{"a": {"9" * 5000}}}}}'),
+    ("summary.json", '{"metrics": {"a": [1]}}'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), HOSTILE)
+def test_no_number_stops_the_listing(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str) -> None:
+    run = finished(tmp_path, "bad")
+    finished(tmp_path, "good", headline="fine")
+    (run.path / name).write_text(text)
+    assert {run.name: run.status for run in list_runs(tmp_path)} == {"bad": Status.DAMAGED, "good": Status.COMPLETE}
+    assert all(len(run.message) < 2000 for run in list_runs(tmp_path))
+    for command in (["runs"], ["runs", "list", "--sort", "-duration"], ["runs", "show", "bad"], ["runs", "--json"]):
+        assert main(["--runs", str(tmp_path), *command]) == 0
+    assert "fine" in capsys.readouterr().out
+
+
+def test_a_date_at_the_end_of_time_and_a_pipe_stop_no_listing(tmp_path: Path) -> None:
+    run = finished(tmp_path, "bad")
+    write_json(
+        run.state_file, {"status": "complete", "created": "0001-01-01T00:00:00", "started": "9999-12-31T23:59:59"}
+    )
+    run.summary.unlink()
+    os.mkfifo(run.summary)
+    assert [run.name for run in list_runs(tmp_path)] == ["bad"]
 
 
 def test_the_newest_run_comes_first(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from graft.config.schema import ModelSection
 from graft.data.controls import mark, unmarked
 from graft.data.dates import TODAY, told_date
+from graft.data.patience import time_limit
 from graft.data.turns import as_read, named_tools
 from graft.errors import ModelError, ThinkingPolicyError
 from graft.types import Message
@@ -43,6 +44,9 @@ PROBE = "Which letter comes after q?"
 
 REPLY = "It is the letter r"
 """An answer to it."""
+
+RENDER_SECONDS = 5.0
+"""A chat template that writes for longer never ends."""
 
 TRIALS = 16
 """Renderings that must agree; one of two random words would differ in all but one of 32,768 cases."""
@@ -422,16 +426,17 @@ def _write(
     think: bool = False,
     prompt: bool = True,
 ) -> str:
-    return str(
-        tokenizer.apply_chat_template(
-            conversation,
-            chat_template=template,
-            tools=tools,
-            tokenize=False,
-            add_generation_prompt=prompt,
-            enable_thinking=think,
+    with time_limit(RENDER_SECONDS):
+        return str(
+            tokenizer.apply_chat_template(
+                conversation,
+                chat_template=template,
+                tools=tools,
+                tokenize=False,
+                add_generation_prompt=prompt,
+                enable_thinking=think,
+            )
         )
-    )
 
 
 def _difference(texts: set[str]) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from graft.errors import ModelError
 from graft.models.fields import CONTEXTS, first_number
-from graft.models.source import Kind, locate, model_kind, read_config, read_json_file, text_config
+from graft.models.source import Kind, locate, model_kind, read_config, read_json_file, text_config, well_formed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -117,8 +118,25 @@ def read_limits(model_id: str, revision: str | None = None) -> Limits:
     source = locate(model_id)
     config = read_config(source, model_id, revision)
     generation = read_json_file(source, "generation_config.json", revision)
-    ends = (text_config(config) if generation is None else generation).get("eos_token_id")
-    return Limits(model_kind(config, model_id), _listed(ends), positions_of(config))
+    with well_formed(model_id):
+        ends = _ends(text_config(config), model_id)
+        named = ends if generation is None else _ends(generation, model_id)
+        return Limits(model_kind(config, model_id), named, positions_of(config))
+
+
+def _ends(settings: Mapping[str, Any], model_id: str) -> tuple[int, ...]:
+    """The ids that end a text by one of a model's files.
+
+    Raises:
+        ModelError: one is no id.
+    """
+    ends = settings.get("eos_token_id")
+    for end in ends if isinstance(ends, list) else [ends]:
+        if end is not None and (not isinstance(end, int) or isinstance(end, bool) or not 0 <= end < 2**31):
+            raise ModelError(
+                f"eos_token_id of {model_id} is {end!r:.60}, but must be the number of a token; mend its files"
+            )
+    return _listed(ends)
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 from graft.errors import ModelError
 from graft.models.fields import CONTEXTS, expert_counts, first_number
 from graft.models.loading import auto_class, load_config
-from graft.models.source import Kind, Source, cannot_load, locate, model_kind, read_config, text_config
+from graft.models.source import Kind, Source, cannot_load, locate, model_kind, read_config, text_config, well_formed
 from graft.models.targets import expert_tensors, linear_layers
 
 STORED_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
@@ -123,7 +123,8 @@ def model_facts(
     model, known, kind = weightless(
         model_id, revision=revision, trust_remote_code=trust_remote_code, source=source or locate(model_id)
     )
-    return describe(model, known, kind)
+    with well_formed(model_id):
+        return describe(model, known, kind)
 
 
 def weightless(
@@ -139,7 +140,8 @@ def weightless(
     raw = read_config(source, model_id, revision)
     config = load_config(source, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
     known = {**config.to_dict(), **raw}
-    kind = model_kind(known, model_id)
+    with well_formed(model_id):
+        kind = model_kind(known, model_id)
     try:
         with torch.device("meta"):
             model = auto_class(kind).from_config(config, trust_remote_code=trust_remote_code)

@@ -18,7 +18,9 @@ from graft.models.source import (
     model_kind,
     offline,
     read_config,
+    require_sizes,
     resolve,
+    well_formed,
 )
 from graft.models.tokenizer import load_tokenizer, quiet_libraries
 
@@ -69,7 +71,8 @@ def load_model(
     if source.folder is not None and init == "weights":
         check_weights(source.folder, allow_pickle=allow_pickle)
     config = load_config(source, model_id, raw, revision=revision, trust_remote_code=trust_remote_code)
-    auto = auto_class(model_kind({**config.to_dict(), **raw}, model_id))
+    with well_formed(model_id):
+        auto = auto_class(model_kind({**config.to_dict(), **raw}, model_id))
     with _told_as_one(model_id):
         counts = dtype == "auto" and target.type == "cpu"  # only there the size decides
         options: dict[str, Any] = {
@@ -105,6 +108,7 @@ def _stored(auto: Any, source: Source, model_id: str, **options: Any) -> Any:
     """The model with its stored weights, all of them."""
     model, report = auto.from_pretrained(source.place, local_files_only=offline(), output_loading_info=True, **options)
     _check_complete(report, model_id)
+    _check_finite(model, model_id)
     return model
 
 
@@ -125,6 +129,7 @@ def load_config(
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     quiet_libraries()
+    require_sizes(raw, model_id)
     name = str(raw.get("model_type", ""))
     if name not in CONFIG_MAPPING_NAMES and not (trust_remote_code and "auto_map" in raw):
         raise ModelError(_unknown_architecture(name, raw, model_id))
@@ -191,6 +196,22 @@ def _random(auto: Any, config: PreTrainedConfig, seed: int, options: Mapping[str
 
     torch.manual_seed(seed)
     return auto.from_config(config, **options)
+
+
+def _check_finite(model: PreTrainedModel, model_id: str) -> None:
+    """Refuse weights that are no numbers: every loss and every reply would be nonsense."""
+    import torch
+
+    wide = ((name, p) for name, p in model.named_parameters() if p.is_floating_point() and p.element_size() > 1)
+    broken = [
+        name for name, parameter in wide if parameter.numel() and not all(map(torch.isfinite, parameter.aminmax()))
+    ]
+    if broken:
+        shown = ", ".join(broken[:3]) + (" …" if len(broken) > 3 else "")
+        raise ModelError(
+            f"the weights of {model_id} hold NaN or infinity in {len(broken)} tensors ({shown}); the files are "
+            "damaged, or the training that wrote them had diverged"
+        )
 
 
 def _check_complete(report: Any, model_id: str) -> None:

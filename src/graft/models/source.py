@@ -7,14 +7,16 @@ import hashlib
 import json
 import logging
 import os
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from graft import is_offline, sprout
-from graft.errors import ModelError
+from graft.errors import GraftError, ModelError
 from graft.models import remote
 from graft.runs.cache import cache_folder
 from graft.runs.files import replacing_folder
@@ -26,6 +28,17 @@ Kind = Literal["causal", "seq2seq"]
 
 PICKLED_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _GZIP = b"\x1f\x8b"
+
+MOST_JSON = 500_000_000
+"""Bytes of a JSON file of a model; the largest vocabularies take a tenth."""
+
+MOST_HEADER = 100_000_000
+"""Bytes of the header of a safetensors file, as the format itself limits it."""
+
+MOST_PARTS = 10_000
+"""Layers, or experts of a layer."""
+
+_MANY = re.compile(r"layers?$|experts?$|blocks?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,13 @@ def merged_place(folder: Path) -> Path:
 
 def _readable(folder: Path, model_id: str) -> Source:
     """The folder itself, or a copy of it in the cache if its JSON files are gzipped."""
-    packed = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_gzipped_json(path)]
+    entries = sorted(folder.iterdir())
+    for path in entries:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ModelError(f"{path} is no file, but a pipe or device, which might be waited for; remove it")
+        if path.suffix == ".json" and path.is_file() and path.stat().st_size > MOST_JSON:
+            raise ModelError(f"{path} has {path.stat().st_size:,} bytes, more than any such file needs; copy it again")
+    packed = [path for path in entries if path.is_file() and _is_gzipped_json(path)]
     names = {path.name.removesuffix(".gz") for path in packed}
     if not (folder / "config.json").is_file() and "config.json" not in names:
         raise ModelError(f"model.id is {model_id}, but it holds no config.json; name a model folder")
@@ -142,9 +161,12 @@ def _unpack(folder: Path, packed: list[Path], place: Path) -> None:
                 (new / path.name).symlink_to(path.resolve())
                 continue
             try:
-                data = gzip.decompress(path.read_bytes())
+                with gzip.open(path) as file:
+                    data = file.read(MOST_JSON + 1)
             except (OSError, EOFError, zlib.error) as error:
                 raise ModelError(f"{path} is damaged: it must be gzipped, but {error}; copy it again") from error
+            if len(data) > MOST_JSON:
+                raise ModelError(f"{path} unpacks to more than {MOST_JSON:,} bytes, which no such file needs")
             (new / path.name.removesuffix(".gz")).write_bytes(data)
 
 
@@ -185,11 +207,39 @@ def read_json_file(
         return None
     try:
         content = json.loads(Path(found).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{found} is damaged: it must hold JSON, but {error}; copy it again") from error
     if not isinstance(content, dict):
         raise ModelError(f"{found} must hold a JSON object, but it holds a {type(content).__name__}; copy it again")
     return content
+
+
+@contextmanager
+def well_formed(model_id: str) -> Iterator[None]:
+    """What breaks within the block breaks on a config that says something else than configs do.
+
+    Raises:
+        ModelError: whatever it was.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, GraftError):
+            raise
+        raise ModelError(
+            f"config.json of {model_id} is malformed ({type(error).__name__}: {error}); copy it again"
+        ) from error
+
+
+def require_sizes(config: Mapping[str, Any], model_id: str) -> None:
+    """Refuse an architecture that takes hours only to be laid out.
+
+    Raises:
+        ModelError: it names more layers or experts than any model has.
+    """
+    for name, value in text_config(config).items():
+        if _MANY.search(name) and isinstance(value, int) and value > MOST_PARTS:
+            raise ModelError(f"config.json of {model_id} says {name}: {value:,}, which no model has; copy it again")
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -254,7 +304,15 @@ def check_weights(folder: Path, *, allow_pickle: bool) -> None:
         _check_safetensors(path)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        named = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        try:
+            named = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{index} is damaged: it must hold a weight_map of tensors and files, but {type(error).__name__}: "
+                f"{error}; copy it again"
+            ) from error
+        if outside := sorted(name for name in named if Path(name).name != name):
+            raise ModelError(f"{index} names {outside[0]!r}, which is no file of its folder; copy it again")
         missing = sorted(name for name in named if not (folder / name).is_file())
         if missing:
             raise ModelError(f"{folder} lacks {', '.join(missing)}, which {index.name} names; copy it again")
@@ -265,11 +323,11 @@ def _check_safetensors(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        head = file.read(length) if 8 + length <= size else b""
+        head = file.read(length) if 8 + length <= size and length <= MOST_HEADER else b""
     try:
         tensors = [entry for name, entry in json.loads(head).items() if name != "__metadata__"]
         promised = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
         raise ModelError(f"{path} is damaged: its header cannot be read; copy or download it again") from None
     if promised != size:
         raise ModelError(

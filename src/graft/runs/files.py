@@ -26,6 +26,9 @@ from graft.runs.space import storage_errors
 MARKER = "COMPLETE"
 """Name of the file that makes a checkpoint folder count."""
 
+MOST_JSON = 1 << 30
+"""Bytes of a JSON file that is read."""
+
 _TEMPORARY = ".tmp-"
 _TAIL_BYTES = 65_536
 
@@ -65,6 +68,8 @@ def read_json(path: Path) -> Any:
         RunError: it is missing, unreadable or not JSON.
     """
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MOST_JSON):
+            raise RunError(f"{path} is damaged: it must be a file of at most {MOST_JSON:,} bytes.")
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{path} does not exist: the stage that writes it has not finished.") from None

@@ -186,8 +186,10 @@ def _headline(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} is damaged: it must hold an object with 'metrics'. Write the report again.")
     texts = {name: str(stored.get(name) or "") for name in ("model", "task", "mode", "headline")}
     try:
-        numbers = {name: math.nan if value is None else float(value) for name, value in metrics.items()}
-    except (TypeError, ValueError) as error:
+        numbers = {str(name): math.nan if value is None else float(value) for name, value in metrics.items()}
+        if infinite := next((name for name, value in numbers.items() if math.isinf(value)), None):
+            raise ValueError(f"{infinite} is infinite")
+    except (TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{path} is damaged: every metric must be a number, but {error}.") from error
     return {**texts, "metrics": numbers}
 
@@ -200,7 +202,7 @@ def _duration(run: RunDirectory, state: RunState) -> float:
         return state.seconds
     try:
         began = datetime.fromisoformat(state.started).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
     if state.status is Status.RUNNING:
         last = time.time()
@@ -251,7 +253,7 @@ def _order(value: str | float, moment: bool) -> Any:
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value).timestamp() if moment else value.casefold()
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
     return value
 

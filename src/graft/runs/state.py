@@ -11,6 +11,7 @@ from graft import __version__
 from graft.errors import ConfigError
 
 _MAX_NAME_BYTES = 240
+_LONGEST_SECONDS = 1e10
 
 
 class Status(StrEnum):
@@ -67,8 +68,10 @@ class RunState:
             if field.name in stored:
                 try:
                     values[field.name] = type(getattr(defaults, field.name))(stored[field.name])
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"{field.name!r} is {stored[field.name]!r}") from error
+                except (TypeError, ValueError, OverflowError) as error:
+                    raise ValueError(f"{field.name!r} is {stored[field.name]!r:.60}") from error
+        if not 0 <= values.get("seconds", 0.0) < _LONGEST_SECONDS:
+            raise ValueError(f"'seconds' is {values['seconds']!r}")
         return cls(**values)
 
 
