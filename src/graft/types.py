@@ -52,13 +52,22 @@ class TokenRow:
     Attributes:
         prompt: ids that are read but never trained; empty for plain text.
         completion: ids that are trained, the end-of-turn id last.
+        read: parts of the completion that are read and not trained, as places (from, to) in the whole row; only rows
+            that several were joined to have any.
     """
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
+    read: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
+
+    def trained(self) -> list[int]:
+        """The places of the tokens that a causal model is trained on; nothing predicts the first of a row."""
+        starts = [max(len(self.prompt), 1), *(end for _, end in self.read)]
+        ends = [*(start for start, _ in self.read), len(self)]
+        return [place for start, end in zip(starts, ends, strict=True) for place in range(start, end)]
 
 
 @dataclass(frozen=True, slots=True)

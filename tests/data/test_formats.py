@@ -115,6 +115,29 @@ def test_a_mark_counts_in_messages_under_prompt_and_completion_too(tmp_path: Pat
     assert [example.gold for example in examples(task(tmp_path, marked))] == ["Seven."]
 
 
+def test_the_answers_of_a_conversation_are_trained_one_after_the_other(tmp_path: Path) -> None:
+    rows = [{"prompt": [f"a{n}", f"b{n}", f"c{n}"], "completion": ["A", "B", "C"]} for n in range(30)]
+    found = list(task(tmp_path, *rows).examples("train", limit=90, seed=0))
+    order = [example.cluster for example in found]
+    assert [example.gold for example in found] == ["A", "B", "C"] * 30
+    assert order[::3] == order[1::3] == order[2::3] and len(set(order)) == 30
+    assert order[::3] != sorted(order[::3], key=lambda name: int(name.split("/")[1]))
+
+
+def test_a_template_that_writes_answers_alike_gives_rows_that_begin_each_other(tmp_path: Path) -> None:
+    from graft.models.loading import load_tokenizer
+
+    smol = load_tokenizer("sprout")
+    smol.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    first, second = encode(smol, examples(task(tmp_path, {"messages": CHAT[1:]})), max_length=300,
+                           policy=ChatPolicy("on"), think=False).rows  # fmt: skip
+    whole = first.prompt + first.completion
+    assert second.prompt[: len(whole)] == whole
+
+
 def test_an_opening_greeting_is_history_and_lists_are_the_two_sides_of_a_conversation(tmp_path: Path) -> None:
     greeted = [{"from": "gpt", "value": "Hi!"}, {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
     [example] = examples(task(tmp_path, {"conversations": greeted}))

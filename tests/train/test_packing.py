@@ -23,7 +23,7 @@ from graft.models.attention import (
 )
 from graft.models.forward import answer_hidden, head_of, pad_rows, padded_batch
 from graft.train import engine
-from graft.train.layout import Layout
+from graft.train.layout import Layout, joined
 from graft.train.loss import head_loss
 from graft.train.plan import Hooks, Plan
 from graft.types import TokenRow
@@ -65,6 +65,46 @@ def plain_gradients(model: torch.nn.Module, rows: list[TokenRow]) -> dict[str, t
     logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT).logits
     torch.nn.functional.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), labels_BT[:, 1:].flatten()).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def conversation(turns: int, seed: int) -> list[TokenRow]:
+    """A row for each answer, each with all turns before it as its prompt."""
+    rng = random.Random(seed)
+    rows: list[TokenRow] = []
+    said: tuple[int, ...] = ()
+    for _ in range(turns):
+        prompt = (*said, *(rng.randrange(4000) for _ in range(rng.randint(3, 9))))
+        rows.append(TokenRow(prompt, (*(rng.randrange(4000) for _ in range(rng.randint(1, 6))), 4093)))
+        said = rows[-1].prompt + rows[-1].completion
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_a_conversation_is_read_once_and_its_gradient_is_that_of_a_row_for_each_answer(kind: str) -> None:
+    rows = [*conversation(3, 0), *some_rows(2), *conversation(2, 1), conversation(1, 2)[0]]
+    apart, once = (Layout(kind, PAD, joins=joins) for joins in (False, True))  # type: ignore[arg-type]
+    toy = model("qwen3")
+    expected = laid_out_gradients(toy, rows, apart, 4096)
+    toy.zero_grad()
+    found = laid_out_gradients(toy, rows, once, 4096)
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-7), name
+    sizes = [sum(batch.targets_N.numel() for batch in layout.micro_batches(rows, 4096)) for layout in (apart, once)]
+    assert sizes[0] == sizes[1] == sum(len(row.trained()) for row in rows)
+
+
+def test_rows_are_joined_where_one_begins_another_and_nowhere_else() -> None:
+    first, second, third = conversation(3, 0)
+    other = conversation(2, 1)[0]
+    whole = joined([first, other, second, third])
+    assert len(whole) == 2 and whole[1] == other
+    assert whole[0].prompt == first.prompt and whole[0].prompt + whole[0].completion == third.prompt + third.completion
+    trained = {place for row in (first, second, third) for place in row.trained()}
+    assert set(whole[0].trained()) == trained
+    assert joined([first, first, second]) == [first, *joined([first, second])]  # each is trained as often as drawn
+    text = TokenRow((), first.prompt)
+    assert joined([text, first]) == [text, first]
+    assert joined([second, first]) == [second, first]
 
 
 def laid_out_gradients(

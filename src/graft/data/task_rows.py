@@ -6,12 +6,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from graft.data.encodings import SHOWN
 from graft.data.formats import Shape, is_trained, odd_switches, turns, unused_fields
 from graft.data.rows import FileRow
 from graft.errors import DataError
-from graft.tasks.custom import TaskSpec, column, group_of, place_of
+from graft.tasks.custom import Conversations, TaskSpec, column, group_of, place_of
 from graft.tasks.dataset import DatasetTask, Row
 
 
@@ -104,7 +105,7 @@ class RenamedRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
         return FileRow({**row, **named}, place_of(row, index))
 
 
-class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
+class TurnRows(Conversations):
     """The answers of rows, one after the other; each takes 16 bytes of memory.
 
     Args:
@@ -150,6 +151,11 @@ class TurnRows(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def blocks(self) -> list[range]:
+        """The rows of each conversation."""
+        starts = [index for index, number in enumerate(self.numbers) if number == 0]
+        return [range(start, end) for start, end in pairwise([*starts, len(self)])]
 
     def __getitem__(self, index: int) -> Row:  # type: ignore[override]
         place, number = self.places[index], self.numbers[index]

@@ -135,8 +135,8 @@ def pad_rows(rows: Sequence[TokenRow], pad_id: int) -> tuple[torch.Tensor, torch
     for index, row in enumerate(rows):
         tokens = torch.tensor(row.prompt + row.completion)
         ids_BT[index, : len(tokens)] = tokens
-        labels_BT[index, len(row.prompt) : len(tokens)] = tokens[len(row.prompt) :]
-    labels_BT[:, 0] = -100  # nothing precedes the first token, so nothing predicts it
+        trained = torch.tensor(row.trained(), dtype=torch.long)
+        labels_BT[index, trained] = tokens[trained]
     return ids_BT, labels_BT
 
 
@@ -180,7 +180,7 @@ def start_id(model: PreTrainedModel, pad_id: int) -> int:
 
 def trained_tokens(row: TokenRow, *, seq2seq: bool) -> int:
     """Tokens of a row that carry loss: nothing predicts the first of a causal row."""
-    return len(row.completion) if seq2seq else max(0, len(row.completion) - (not row.prompt))
+    return len(row.completion) if seq2seq else len(row.trained())
 
 
 def answer_hidden(model: PreTrainedModel, batch: MicroBatch) -> torch.Tensor:

@@ -6,7 +6,9 @@ Metric: as the recipe says; accuracy with labels and exact match without.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
@@ -16,7 +18,7 @@ from graft import errors
 from graft.tasks.answers.choices import NO_LABEL, find_labels
 from graft.tasks.answers.numbers import number_of, score_number, score_value
 from graft.tasks.answers.spans import score_span
-from graft.tasks.base import TaskCard
+from graft.tasks.base import Split, TaskCard
 from graft.tasks.dataset import HELD_OUT_SHARE, DatasetTask, Row, Rows, same_text
 from graft.tasks.labels import LabelTask, digest, is_missing, label_key, length_bucket
 from graft.tasks.metric import CALLED, GOLD, NUMERIC
@@ -338,8 +340,27 @@ def label_keys(value: Any, separator: str) -> list[str]:
     return [key for part in parts if (key := label_key(part))]
 
 
+class Conversations(Sequence[Row]):  # type: ignore[type-arg, unused-ignore]
+    """Rows that are the answers of conversations, those of one next to each other."""
+
+    @abstractmethod
+    def blocks(self) -> list[range]:
+        """The rows of each conversation."""
+
+
 class OwnTurns(OwnAnswers):
-    """Rows that are answers already, each with its ``prompt``, ``asker``, ``history`` and ``conversation``."""
+    """Rows that are answers already, each with its ``prompt``, ``asker``, ``history`` and ``conversation``.
+
+    Conversations are trained in a random order, and the answers of each in their own, so that a step reads them once.
+    """
+
+    def _round(self, rows: Sequence[Row], split: Split, seed: int, number: int) -> Iterator[Example]:
+        if split != "train" or not isinstance(rows, Conversations):
+            yield from super()._round(rows, split, seed, number)
+            return
+        blocks = rows.blocks()
+        random.Random(f"{self.card.name}/{split}/{seed}/{number}").shuffle(blocks)
+        yield from (self.example(rows[index], index) for block in blocks for index in block)
 
     def example(self, row: Row, index: int) -> Example:
         """The answer with what was said before it; answers of one conversation are one cluster."""

@@ -30,6 +30,8 @@ from graft.models.forward import (
     start_id,
     trained_tokens,
 )
+from graft.models.lengths import length_limit
+from graft.models.trial import bare
 from graft.train import processes
 from graft.train.compile import Compiled, decide, decoder_layers, missing_tools
 from graft.train.layout import Layout
@@ -137,8 +139,9 @@ def choose_layout(
         if plan.layout == "packed":
             LOG.warning("rows are padded instead of packed: the model is an encoder-decoder")
         return Layout("seq2seq", pad_id, start_id=start_id(model, pad_id))
+    joins = length_limit(bare(model)) is None  # else a token is read otherwise when more follows
     if plan.layout == "padded" or (plan.layout == "auto" and kind not in PACKS):
-        return Layout("padded", pad_id)
+        return Layout("padded", pad_id, joins=joins)
     longest = max(map(len, rows))
     whole, kernel = reading_of(model) is Reading.WHOLE, has_kernel(model.device)
     types = types or choose_arithmetic(model, plan)
@@ -146,7 +149,7 @@ def choose_layout(
         why = "they are read one by one" if whole else why_not_packed(model, longest)
     if why:
         LOG.warning("rows are padded instead of packed: %s", why)
-        return Layout("padded", pad_id)
+        return Layout("padded", pad_id, joins=joins)
     steps = range(0, len(rows), plan.batch_size)
     return Layout(
         "packed",
@@ -156,6 +159,7 @@ def choose_layout(
         longest=longest,
         largest=max(sum(map(len, rows[start : start + plan.batch_size])) for start in steps),
         step_rows=plan.batch_size,
+        joins=joins,
     )
 
 

@@ -26,6 +26,9 @@ SIZES = 4
 FULL = 0.8
 """A token row filled less than this is laid out in smaller ones instead."""
 
+NEAR = 8
+"""Rows before one in which its conversation is looked for."""
+
 GRAIN = 64
 """Fixed sizes are multiples of this many tokens."""
 
@@ -43,6 +46,7 @@ class Layout:
         longest: tokens of the longest row of the training.
         largest: tokens of its largest step.
         step_rows: rows of a step.
+        joins: turns of one conversation are read once (`joined`).
     """
 
     kind: Literal["packed", "padded", "seq2seq"]
@@ -53,9 +57,12 @@ class Layout:
     longest: int = 0
     largest: int = 0
     step_rows: int = 0
+    joins: bool = False
 
     def micro_batches(self, rows: Sequence[TokenRow], token_budget: int) -> list[MicroBatch]:
         """Lay rows out within a budget, the largest micro-batch first."""
+        if self.joins:
+            rows = joined(rows)
         if self.kind == "packed":
             return [self._packed(group, size) for group, size in self._token_rows(rows, token_budget)]
         if self.kind == "seq2seq":
@@ -87,11 +94,11 @@ class Layout:
         targets: list[int] = []
         lengths = [len(row) for row in rows]
         for row in rows:
-            start, first = len(ids), max(len(row.prompt), 1)
+            start, trained = len(ids), row.trained()
             ids += row.prompt
             ids += row.completion
-            where += range(start + first - 1, start + len(row) - 1)
-            targets += ids[start + first :]
+            where += [start + place - 1 for place in trained]
+            targets += [ids[start + place] for place in trained]
         padding = size - len(ids)
         ids += [self.pad_id] * padding
         if padding:
@@ -111,6 +118,35 @@ class Layout:
         most = self.step_rows + size // max(self.longest, 1) + 2
         filled = torch.nn.functional.pad(borders, (0, most + 1 - len(borders)), value=size)
         return Documents(filled, max(self.longest, 1), groups)
+
+
+def joined(rows: Sequence[TokenRow]) -> list[TokenRow]:
+    """Rows with each that another one begins with put into it: earlier answers of a conversation are trained in the
+    row of the last one, where the chat template writes them in the history as it does in an answer.
+
+    What a causal model reads at a token does not depend on what follows, so the loss and its gradient are the same.
+
+    Args:
+        rows: the rows of a step, in the order in which they were drawn: turns of a conversation follow each other.
+    """
+    found: list[TokenRow] = []
+    for row in rows:
+        near = range(len(found) - 1, max(len(found) - 1 - NEAR, -1), -1)
+        place = next((place for place in near if _goes_on(found[place], row)), None)
+        if place is None:
+            found.append(row)
+            continue
+        begun = found[place]
+        ids = row.prompt + row.completion
+        read = (*begun.read, (len(begun), len(row.prompt)))
+        found[place] = TokenRow(begun.prompt, ids[len(begun.prompt) :], read)
+    return found
+
+
+def _goes_on(begun: TokenRow, row: TokenRow) -> bool:
+    """Whether the prompt of a row begins with all of another one."""
+    size = len(begun)
+    return len(row.prompt) > size and row.prompt[:size] == begun.prompt + begun.completion
 
 
 def by_budget(rows: Sequence[TokenRow], token_budget: int, *, apart: bool = False) -> list[list[TokenRow]]:
