@@ -93,6 +93,22 @@ def test_the_cursor_comes_back_after_an_error() -> None:
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") or "\x1b[?25l" not in shown
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_terminal_that_was_closed_stops_nothing(live: bool) -> None:
+    class Closed(StringIO):
+        def isatty(self) -> bool:
+            return live
+
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+        def flush(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    with open_progress(quiet=False, stream=Closed()) as progress:
+        talk(progress)
+
+
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with open_progress(quiet=True) as progress:
         talk(progress)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from graft.errors import ConfigError, RunError, StorageError, TrainError
 from graft.runs import RunDirectory, RunState, Status
-from graft.runs.files import append_line, read_jsonl
+from graft.runs.files import append_line, read_jsonl, write_json
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -327,3 +328,32 @@ def test_the_room_loads_no_heavy_library() -> None:
         "print(sorted({'torch', 'tensorflow', 'tensorboard', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("gone", ["renamed", "removed", "replaced"])
+def test_a_folder_that_is_renamed_or_removed_stops_its_run_and_is_not_made_anew(tmp_path: Path, gone: str) -> None:
+    run = RunDirectory.create(tmp_path, "run")
+    with pytest.raises(RunError, match=r"run was renamed or removed .* metrics\.jsonl"), run.hold():
+        run.path.rename(tmp_path / "elsewhere")
+        if gone == "removed":
+            shutil.rmtree(tmp_path / "elsewhere")
+        if gone == "replaced":
+            run.path.mkdir()
+            run.lock_file.touch()
+        append_line(run.metrics, "{}")
+    assert run.path.exists() == (gone == "replaced")
+    assert not run.metrics.exists()
+    write_json(run.path / "later.json", {})  # it is no longer worked on
+
+
+def test_memory_that_runs_out_in_a_stage_is_one_message(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, "run")
+    told = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to get 8 bytes"
+    for error in (MemoryError(), RuntimeError(told), OSError(12, "Cannot allocate memory"),
+                  RuntimeError("could not create a primitive descriptor"), RuntimeError("std::bad_alloc")):  # fmt: skip
+        with pytest.raises(RunError, match=r"memory ran out .* go on with --resume"), run.stage("train-x"):
+            raise error
+        assert (run.status, run.is_done("train-x")) == ("failed", False)
+        assert "memory ran out" in run.state.message
+    with pytest.raises(RuntimeError, match="a bug"), run.stage("train-x"):
+        raise RuntimeError("a bug")

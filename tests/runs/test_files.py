@@ -151,6 +151,22 @@ def test_a_killed_writer_leaves_the_old_file_and_its_remains_are_cleared(tmp_pat
     assert names(tmp_path) == ["a.txt", "b.txt"]
 
 
+def test_leftovers_of_an_earlier_process_of_the_same_id_are_cleared_and_those_of_other_machines_are_not(
+    tmp_path: Path,
+) -> None:
+    with replacing(tmp_path / "a.json") as mine:
+        living = mine.name
+    host, pid, began, _ = living.removeprefix(".tmp-").split("-")
+    earlier = f".tmp-{host}-{pid}-{int(began) - 60}-0123456789ab.json"  # as in a container that was started again
+    elsewhere = f".tmp-another_{host}-{pid}-{int(began) - 60}-0123456789ab"
+    unknown = ".tmp-99999999-0123456789ab.json"  # as older versions named them: of whichever machine
+    for name in (living, earlier, unknown):
+        (tmp_path / name).touch()
+    (tmp_path / elsewhere).mkdir()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([living, elsewhere, unknown, "a.json"])
+
+
 def test_a_folder_counts_only_when_it_is_committed(tmp_path: Path) -> None:
     with pytest.raises(ValueError), replacing_folder(tmp_path / "step-1") as folder:
         (folder / "model").write_text("half")

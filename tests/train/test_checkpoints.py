@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from tests.conftest import toy_model
 
 from graft.errors import RunError, StorageError
 from graft.models.adapters import add_lora
-from graft.runs.files import MARKER
+from graft.runs import interrupts
 from graft.runs.interrupts import Terminated
+from graft.runs.manifest import MARKER
 from graft.train import checkpoints
 from graft.train.engine import fit
 from graft.train.plan import Hooks, Measurement, Plan, Stopping
@@ -150,6 +152,39 @@ def test_a_training_killed_anywhere_ends_in_the_same_bits_when_continued(tmp_pat
     assert same(uninterrupted, continued)
 
 
+def flip(path: Path, place: float = 0.5) -> None:
+    """Flip one bit of a file, as far into it as a share says."""
+    data = bytearray(path.read_bytes())
+    data[int(place * (len(data) - 1))] ^= 1
+    path.write_bytes(data)
+
+
+def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    """Write a file of torch anew with another content."""
+    torch.save(change(torch.load(path, weights_only=False)), path)
+
+
+def other_keys(path: Path) -> None:
+    rewrite(path, lambda state: {f"x{name}": value for name, value in state.items()})
+
+
+def of_another_step(checkpoint: Path, name: str) -> None:
+    shutil.copy(checkpoint.with_name("checkpoint-4") / name, checkpoint / name)
+
+
+def edited(checkpoint: Path, name: str, **values: object) -> None:
+    path = checkpoint / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def without_manifest(checkpoint: Path) -> None:
+    """As it was written before there were hashes; the sizes of its files stand in its record."""
+    (checkpoint / MARKER).write_bytes(b"")
+    files = [path for path in checkpoint.iterdir() if path.name not in (MARKER, "graft.json")]
+    edited(checkpoint, "graft.json", files={path.name: path.stat().st_size for path in files})
+
+
+ANOTHER = "is not what was written"
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no marker": (lambda path: (path / MARKER).unlink(), "was not written to its end"),
     "truncated weights": (
@@ -158,31 +193,90 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "truncated optimizer": (lambda path: os.truncate(path / "optimizer.pt", 10), "optimizer.pt has 10 bytes"),
     "no scheduler": (lambda path: (path / "scheduler.pt").unlink(), "scheduler.pt is missing"),
-    "zeros for weights": (
-        lambda path: (path / "trained.safetensors").write_bytes(b"\0" * (path / "trained.safetensors").stat().st_size),
-        "trained.safetensors cannot be read",
+    "a bit of the weights": (lambda path: flip(path / "trained.safetensors", 0.9), f"trained.safetensors {ANOTHER}"),
+    "a bit of the header": (lambda path: flip(path / "trained.safetensors", 0.01), f"trained.safetensors {ANOTHER}"),
+    "a bit of the optimizer": (lambda path: flip(path / "optimizer.pt"), f"optimizer.pt {ANOTHER}"),
+    "a bit of the streams": (lambda path: flip(path / "rng_state.pth"), f"rng_state.pth {ANOTHER}"),
+    "a bit of the manifest": (lambda path: flip(path / MARKER), "is damaged"),
+    "no manifest in the marker": (lambda path: (path / MARKER).write_text("{}"), "does not hold the hashes"),
+    "weights of another step": (
+        lambda path: of_another_step(path, "trained.safetensors"),
+        f"trained.safetensors {ANOTHER}",
     ),
+    "optimizer of another step": (lambda path: of_another_step(path, "optimizer.pt"), f"optimizer.pt {ANOTHER}"),
+    "an edited step": (lambda path: edited(path, "graft.json", step=5), "graft.json has"),
     "record no JSON": (lambda path: (path / "graft.json").write_text("{"), "graft.json is damaged"),
-    "record empty": (lambda path: (path / "graft.json").write_text("[]"), "graft.json must list the files"),
-    "state no JSON": (
-        lambda path: (path / "trainer_state.json").write_bytes(b"x" * (path / "trainer_state.json").stat().st_size),
-        "trainer_state.json is damaged",
-    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
-    copy: Path, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(copy: Path, damage: str) -> None:
     spoil, told = DAMAGE[damage]
     spoil(copy / "checkpoint-6")
-    with caplog.at_level(logging.WARNING):
-        _, steps = resumed(copy)
-    assert steps == [5, 6, 7, 8]
-    (warning,) = [record.getMessage() for record in caplog.records if "checkpoint-6" in record.getMessage()]
+    sound, (warning,) = checkpoints.newest_sound(copy)
+    assert sound == copy / "checkpoint-4"
     assert told in warning and "going on from checkpoint-4 instead" in warning
+
+
+UNHASHED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "zeros for weights": (
+        lambda path: (path / "trained.safetensors").write_bytes(b"\0" * (path / "trained.safetensors").stat().st_size),
+        "trained.safetensors cannot be read",
+    ),
+    "a damaged header": (lambda path: flip(path / "trained.safetensors", 0.0), "trained.safetensors cannot be read"),
+    "optimizer no archive": (
+        lambda path: (path / "optimizer.pt").write_bytes(b"x" * 99),
+        "optimizer.pt cannot be read",
+    ),
+    "optimizer of other keys": (lambda path: other_keys(path / "optimizer.pt"), "it lacks param_groups, state"),
+    "scheduler of other keys": (lambda path: other_keys(path / "scheduler.pt"), "it lacks last_epoch"),
+    "streams of other keys": (lambda path: other_keys(path / "rng_state.pth"), "it lacks cpu, numpy, python"),
+    "streams that are a list": (lambda path: rewrite(path / "rng_state.pth", list), "it lacks cpu, numpy, python"),
+    "scheduler that runs code": (lambda path: rewrite(path / "scheduler.pt", lambda _: Path), "scheduler.pt cannot be"),
+    "state no object": (lambda path: (path / "trainer_state.json").write_text("[]"), "it is of step None"),
+    "state of another step": (lambda path: of_another_step(path, "trainer_state.json"), "it is of step 4"),
+    "an edited step": (lambda path: edited(path, "graft.json", step=5), "says that it is of step 5"),
+    "record empty": (lambda path: (path / "graft.json").write_text("[]"), "graft.json must list the files"),
+    "record without patience": (lambda path: (path / "graft.json").write_text('{"files": {}}'), "lacks loss, model"),
+}
+
+
+@pytest.mark.parametrize("damage", UNHASHED)
+def test_a_checkpoint_without_hashes_is_looked_into(copy: Path, damage: str) -> None:
+    spoil, told = UNHASHED[damage]
+    record = damage.startswith("record")
+    if not record:
+        spoil(copy / "checkpoint-6")
+    without_manifest(copy / "checkpoint-6")
+    if record:
+        spoil(copy / "checkpoint-6")
+    sound, (warning,) = checkpoints.newest_sound(copy)
+    assert sound == copy / "checkpoint-4" and told in warning, warning
+
+
+def test_a_checkpoint_without_hashes_is_gone_on_from(copy: Path) -> None:
+    without_manifest(copy / "checkpoint-6")
+    assert checkpoints.newest_sound(copy) == (copy / "checkpoint-6", [])
+
+
+def test_a_copy_under_the_name_of_a_later_step_is_no_checkpoint(copy: Path) -> None:
+    shutil.copytree(copy / "checkpoint-4", copy / "checkpoint-999")
+    sound, (warning,) = checkpoints.newest_sound(copy)
+    assert sound == copy / "checkpoint-6" and "says that it is of step 4" in warning
+
+
+def test_training_goes_on_from_the_newest_sound_checkpoint_to_the_same_bits(
+    copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flip(copy / "checkpoint-6" / "trained.safetensors", 0.9)
+    with caplog.at_level(logging.WARNING):
+        model, steps = resumed(copy)
+    assert steps == [5, 6, 7, 8]
     assert steps_in(copy) == [6, 8]  # the damaged one was made anew
+    (warning,) = [record.getMessage() for record in caplog.records if "checkpoint-6" in record.getMessage()]
+    assert ANOTHER in warning
+    uninterrupted, _ = resumed(tmp_path / "whole")
+    assert same(model, uninterrupted)
 
 
 def test_without_any_sound_checkpoint_the_training_begins_anew(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -286,7 +380,9 @@ def test_a_signal_saves_at_the_next_step_boundary_and_leaves(
     assert same(continued, uninterrupted)
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_wish_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "SAME_WISH_SECONDS", 0.0)
+
     def on_step(done: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

@@ -15,7 +15,7 @@ from tests.conftest import toy_model
 from graft.errors import ConfigError, TrainError
 from graft.models.adapters import add_lora
 from graft.models.forward import answer_hidden, answer_logits, head_of, pad_rows
-from graft.runs.files import MARKER
+from graft.runs.manifest import MARKER
 from graft.train.engine import fit
 from graft.train.layout import Layout, by_budget
 from graft.train.loss import head_loss

@@ -13,7 +13,7 @@ pytest.importorskip("trl", reason="needs pip install 'graft-lm[trl]'")
 
 from graft.errors import ConfigError, TrainError
 from graft.models.adapters import add_lora
-from graft.runs.files import MARKER
+from graft.runs.manifest import MARKER
 from graft.train import engine, trl_engine
 from graft.train.plan import FitResult, Hooks, Plan, StepReport
 from graft.types import TokenRow

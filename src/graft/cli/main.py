@@ -6,8 +6,10 @@ libraries behind them.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,8 +21,8 @@ from graft.cli.options import Common, common_options
 from graft.cli.text import echo, printable
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+SIGNAL_EXIT = 128
+"""Added to the number of the signal that ended the process: 130 after Ctrl-C."""
 
 
 class Entry(NamedTuple):
@@ -46,7 +48,7 @@ COMMANDS = {
     "compare": Entry("reports", "Results", "Compare runs: what differs, and by how much."),
     "export": Entry("export", "Models", "Make a model for other programs of a run, and compare it with the run."),
     "vocab": Entry("vocab", "Models", "Classify a vocabulary, or trim a model to a part of it."),
-    "runs": Entry("runs", "Results", "List, show and delete runs."),
+    "runs": Entry("runs", "Results", "List, show, verify and delete runs."),
     "cache": Entry("cache", "About", "Show and clear tokenised rows and copied models."),
     "doctor": Entry("doctor", "About", "Show what this machine offers and whether a recipe can run here."),
     "selftest": Entry("selftest", "About", "Test Graft's own rules on simulated studies."),
@@ -125,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `graft`; the arguments of the process when unset.
 
     Returns:
-        The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM. Anything else
-        that goes wrong is a bug and leaves as an exception, with its traceback.
+        The exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C, 143 after SIGTERM, 129 after
+        SIGHUP. Anything else that goes wrong is a bug and leaves as an exception, with its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     common = Common(json="--json" in given, debug="--debug" in given, arguments=given)
@@ -140,6 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_usage(error)
         return _fail(common, type(error).__name__, error.format_message())
     except (click.Abort, KeyboardInterrupt) as error:
+        if arguments is None:
+            _ignore_signals()
         return _stopped(common, error)
     except Exception as error:
         from graft.errors import GraftError
@@ -147,10 +151,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if isinstance(error, PeerError):
             return EXIT_USER_ERROR  # the process that failed says why
+        from graft.runs.space import is_out_of_memory, out_of_memory
+
+        if not isinstance(error, GraftError) and is_out_of_memory(error):
+            error = out_of_memory(error)
         if not isinstance(error, GraftError) or common.debug:
             sys.excepthook = _show_bug
             raise
         return _fail(common, type(error).__name__, str(error))
+
+
+def _ignore_signals() -> None:
+    """The process is ending: more of the same could only cut its last message."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _show_usage(error: click.ClickException) -> None:
@@ -184,8 +199,9 @@ def _stopped(common: Common, error: BaseException) -> int:
     if isinstance(error.__cause__ or error.__context__, EOFError):
         return _fail(common, "Abort", "there is nobody to answer the question; use flags or --yes (see --help).")
     hint = f" What was written is kept; continue with: {common.resume}" if common.resume else ""
-    echo(f"Stopped.{hint}", err=True)
+    with suppress(OSError):  # a terminal that was closed reads nothing
+        echo(f"Stopped.{hint}", err=True)
     from graft.runs.interrupts import Terminated
 
     came_from = error.__cause__ or error.__context__ or error  # click wraps it
-    return EXIT_TERMINATED if isinstance(came_from, Terminated) else EXIT_INTERRUPTED
+    return SIGNAL_EXIT + (came_from.number if isinstance(came_from, Terminated) else signal.SIGINT)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from graft.cli.text import duration, fact, printable
 from graft.pipeline.progress import Progress, SilentProgress
@@ -31,29 +31,54 @@ def open_progress(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Prog
         quiet: show nothing.
         stream: where to; stderr when unset.
     """
-    stream = stream or sys.stderr
+    lasting = Lasting(stream or sys.stderr)
     if quiet:
         yield SilentProgress()
-    elif stream.isatty():
-        live = LiveProgress(_console(stream))
+    elif lasting.isatty():
+        live = LiveProgress(_console(lasting))
         try:
             yield live
         finally:
             live.close()
     else:
-        yield PlainProgress(stream)
+        yield PlainProgress(lasting)
 
 
-def _console(stream: TextIO) -> Console:
+class Lasting:
+    """A stream whose reader may go away, as a terminal does when its connection ends: the work goes on without it.
+
+    Args:
+        stream: where to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if there is still somebody to read it."""
+        with suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Send what was written on its way, if there is still one."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def _console(stream: TextIO | Lasting) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, markup=False)
+    return Console(file=cast("TextIO", stream), highlight=False, markup=False)
 
 
 class PlainProgress:
     """Lines for log files and pipes: one per stage, per note, per finished task, and one in ten seconds in between."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO | Lasting, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
 
@@ -75,7 +100,8 @@ class PlainProgress:
 
     def line(self, text: str) -> None:
         """Write one line at once."""
-        print(printable(text), file=self._stream, flush=True)
+        self._stream.write(f"{printable(text)}\n")
+        self._stream.flush()
 
 
 class PlainTask:

@@ -1,4 +1,4 @@
-"""`graft runs`: list, show and delete run directories."""
+"""`graft runs`: list, show, verify and delete run directories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from graft.cli.output import print_json, print_table
 from graft.cli.text import duration, echo
 
 if TYPE_CHECKING:
+    from graft.runs.directory import RunDirectory
     from graft.runs.listing import RunSummary
+
+EXIT_DAMAGED = 2
 
 
 @click.group(
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.pass_context
 def runs_command(context: click.Context) -> None:
-    """List, show and delete runs."""
+    """List, show, verify and delete runs."""
     if context.invoked_subcommand is None:
         context.invoke(list_command, filters=(), sort="-created")
 
@@ -95,6 +98,40 @@ def _files(folder: Path) -> list[str]:
     inner = ("checkpoints", "tensorboard")
     found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return list(dict.fromkeys(f"{path.parts[0]}/" if path.parts[0] in inner else str(path) for path in found))
+
+
+@runs_command.command("verify", cls=Command, example="graft runs verify latest --repair")
+@click.argument("run", required=False, metavar="[RUN|latest]", shell_complete=complete_runs)
+@click.option("--repair", is_flag=True, help="Run the stages again whose files are damaged, and only those.")
+@click.pass_obj
+def verify_command(common: Common, run: str | None, repair: bool) -> int:
+    """Compare every file of a run, or of all runs, with its hash."""
+    from graft.cli.lookup import find_run
+    from graft.runs.directory import RunDirectory, run_names
+    from graft.runs.verify import verify_run
+
+    if repair and run is None:
+        raise click.UsageError("--repair needs the name of a run.")
+    root = common.runs_folder
+    runs = [find_run(run, root)] if run is not None else [RunDirectory(root / name) for name in run_names(root)]
+    if repair and any(verify_run(one).damage for one in runs):
+        _repair(common, runs[0])
+    found = [verify_run(one) for one in runs]
+    if common.json:
+        print_json([one.to_json() for one in found])
+    else:
+        for line in (line for one in found for line in one.lines()):
+            echo(line)
+    return EXIT_DAMAGED if any(one.damage for one in found) else 0
+
+
+def _repair(common: Common, run: RunDirectory) -> None:
+    from graft.cli.progress import open_progress
+    from graft.pipeline.run import repair
+    from graft.runs.interrupts import terminable
+
+    with terminable(), open_progress(quiet=common.quiet) as progress:
+        repair(run, progress=progress)
 
 
 @runs_command.command("delete", cls=Command, example="graft runs delete 2026-11-20_14h32m_sprout_spelling_sft --yes")

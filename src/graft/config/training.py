@@ -139,10 +139,10 @@ class TrainSection(Section):
     """Steps between two lines of metrics; `eval_steps` when unset, or 10 without it."""
 
     save_steps: Positive | None = None
-    """Steps between two checkpoints to resume from; only the end of each arm is kept when unset."""
+    """Steps between two checkpoints to resume from; when unset, `save_minutes` alone says when."""
 
-    save_minutes: Annotated[float, Field(gt=0.0)] | None = None
-    """Minutes between two checkpoints to resume from, beside `save_steps`."""
+    save_minutes: Annotated[float, Field(gt=0.0)] | None = 15.0
+    """Minutes between two checkpoints to resume from, beside `save_steps`; none when null."""
 
     keep_last: Positive = 1
     """Number of unfinished-training checkpoints kept."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graft.data.table import TableWriter, TokenTable
 from graft.runs.cache import ENTRY, ROWS, cache_folder, cache_lock
 from graft.runs.files import is_committed, read_json, replacing_folder, write_json
+from graft.runs.manifest import folder_damage, has_manifest, sentences
 from graft.runs.space import storage_errors
+
+LOG = logging.getLogger(__name__)
 
 FORMAT = 2
 """Raised when the layout of a table changes."""
@@ -48,7 +53,8 @@ def row_key(parts: Mapping[str, Any]) -> str:
 def cached_rows(what: str, parts: Mapping[str, Any], write: Callable[[TableWriter], Mapping[str, Any]]) -> CachedRows:
     """Find the rows in the cache, or make them.
 
-    When several processes want the same rows, one makes them and the others wait.
+    When several processes want the same rows, one makes them and the others wait. An entry whose files are not what was
+    written, or that says nothing of their hashes, is made anew.
 
     Args:
         what: the rows in words, for people who look at the cache.
@@ -56,17 +62,25 @@ def cached_rows(what: str, parts: Mapping[str, Any], write: Callable[[TableWrite
         write: writes the rows and returns JSON-ready facts about them.
 
     Raises:
-        RunError: the entry is damaged.
         StorageError: the cache cannot be written.
     """
     folder = cache_folder() / ROWS / row_key(parts)
     with storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with cache_lock(folder.with_name(f".{folder.name}.lock")):
-        fresh = not is_committed(folder)
+        fresh = not _is_sound(folder)
         if fresh:
             with replacing_folder(folder) as temporary:
                 with TableWriter(temporary) as writer:
                     facts = dict(write(writer))
                 write_json(temporary / ENTRY, {"what": what, "parts": dict(parts), "facts": facts})
     return CachedRows(TokenTable(folder), read_json(folder / ENTRY)["facts"], fresh)
+
+
+def _is_sound(folder: Path) -> bool:
+    if not is_committed(folder) or not has_manifest(folder):
+        return False
+    found = folder_damage(folder)
+    for sentence in sentences(found):
+        LOG.warning("%s; the rows are made anew", sentence)
+    return not found

@@ -19,7 +19,8 @@ from graft import is_offline, sprout
 from graft.errors import GraftError, ModelError
 from graft.models import remote
 from graft.runs.cache import cache_folder
-from graft.runs.files import replacing_folder
+from graft.runs.files import is_committed, replacing_folder
+from graft.runs.manifest import folder_damage
 
 LOG = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _readable(folder: Path, model_id: str) -> Source:
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
     digest = hashlib.sha256(repr((str(folder.resolve()), facts)).encode()).hexdigest()[:16]
     place = cache_folder() / "unpacked" / f"{folder.name}-{digest}"
-    if not place.is_dir():
+    if not is_committed(place) or folder_damage(place):
         _unpack(folder, packed, place)
         LOG.warning("%s", note)
     return Source(str(place), (note,))

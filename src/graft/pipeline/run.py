@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from graft.config.grid import sampling_grid as read_grid
 from graft.config.loading import Resolved, load_recipe
@@ -15,13 +17,15 @@ from graft.errors import RunError
 from graft.models.sampling import describe, from_section
 from graft.pipeline.branches import Branch, branches
 from graft.pipeline.judge.asides import leak_shares, leaks_sentence
-from graft.pipeline.judge.conclude import read_records, write_results, write_verdict
+from graft.pipeline.judge.conclude import Verdict, read_records, write_results, write_verdict
 from graft.pipeline.judge.corpora import corpus_sentences
 from graft.pipeline.judge.separation import separation_table, write_separation
 from graft.pipeline.judge.summary import headline_metrics, plain_headline
 from graft.pipeline.judge.tokens import tokens_sentence
 from graft.pipeline.outcome import Outcome, Table, now
+from graft.pipeline.places import GRID_FILE, report_leaves
 from graft.pipeline.prepare.boundary import prove_decoding, run_date
+from graft.pipeline.prepare.integrity import is_due, warn_unlisted
 from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.number_formats import settle_precision
 from graft.pipeline.prepare.preflight import preflight
@@ -93,14 +97,33 @@ def _grid(recipe: Recipe, text: str | None) -> list[Point]:
     return grid_points(recipe, read_grid(text, recipe.sampling)) if text is not None else []
 
 
+def repair(run: RunDirectory, *, progress: Progress) -> None:
+    """Run exactly those finished stages again whose files are not what they wrote, and write the report anew.
+
+    Raises:
+        RunError: the recipe is damaged, which nothing can be made from.
+    """
+    damaged = run.damage("prepare")
+    if run.recipe in damaged:
+        raise RunError(f"{run.recipe} {damaged[run.recipe]}, and all else is made from it: restore it from a copy")
+    resolved = load_recipe(run.recipe)
+    with leading(resolved.recipe):
+        _stages(resolved, progress, run, train=True, score=True, repair=True)
+
+
 def report(run: RunDirectory) -> Path:
-    """Compute results and verdict anew from the stored items and write the report."""
+    """Compute results and verdict anew from the stored items and write the report.
+
+    Raises:
+        RunError: the recipe, the audit or another file that the run was prepared with is not what was written.
+    """
+    warn_unlisted(run)
+    kept = {path: why for path, why in run.damage("report").items() if path.name == GRID_FILE}
+    run.require_sound(run.damage("prepare") | kept)
     recipe = load_recipe(run.recipe).recipe
-    with run.hold():
+    with run.stage("report", report_leaves(run)):
         if any(run.is_done(f"score-{branch.label}") for branch in branches(recipe)):
-            records = read_records(run, recipe)
-            write_results(run, recipe, records)
-            write_verdict(run, recipe, records)
+            return _write_conclusion(run, recipe).page
         write_separation(run, recipe)
         return write_report(run)
 
@@ -121,6 +144,7 @@ def _stages(
     train: bool,
     score: bool,
     grid: Sequence[Point] = (),
+    repair: bool = False,
 ) -> Outcome:
     recipe = resolved.recipe
     validate(recipe, training=train)
@@ -129,7 +153,7 @@ def _stages(
     if lab.audit is not None:
         lab.audit.require()
     looked = None
-    if resume is None or not resume.is_done("prepare"):
+    if resume is None or is_due(resume, "prepare", progress, repair=repair):
         looked = preflight(lab, progress)
         looked.require()
     directory = (
@@ -138,14 +162,16 @@ def _stages(
     with directory.hold(), open_log(directory.log):
         if looked is not None:
             write_preparation(directory, resolved, lab, looked, progress)
-            if train and score:
+            if train and score and not repair:
                 _rehearse(lab, progress)
         settle_precision(directory, recipe)
         with MetricsLog(directory.metrics, directory.tensorboard) as metrics:
             for branch in branches(recipe):
-                _do_branch(directory, lab, branch, metrics, progress, train=train, score=score)
+                _do_branch(directory, lab, branch, metrics, progress, train=train, score=score, repair=repair)
         if grid:
             score_grid(directory, lab, grid, partial(load_branch, directory, recipe), progress)
+        if repair and not directory.is_done("report"):
+            return Outcome(directory, "", Table((), ()), None)
         return _conclude(directory, recipe, progress) if score else _trained(directory, recipe)
 
 
@@ -166,41 +192,63 @@ def _do_branch(
     *,
     train: bool,
     score: bool,
+    repair: bool,
 ) -> None:
+    def due(stage: str) -> bool:
+        return is_due(directory, f"{stage}-{branch.label}", progress, repair=repair)
+
     model = None
-    if train and branch.seed is not None and not directory.is_done(f"train-{branch.label}"):
+    if train and branch.seed is not None and due("train"):
         progress.stage(f"train {branch.label}")
         model = train_branch(directory, lab, branch, metrics, progress)
-    if score and not directory.is_done(f"score-{branch.label}"):
+    if score and due("score"):
         progress.stage(f"score {branch.label}")
         if model is None and not is_remote(lab.recipe):
             model = load_branch(directory, lab.recipe, branch)
             prove_decoding(directory, lab, model)
         score_branch(directory, lab, branch, model, progress)
-    if score and separates(directory, lab.recipe, branch):
+    if score and separates(lab.recipe) and due("style"):
         progress.stage(f"separate {branch.label}")
         measure_branch(directory, lab, branch, model or load_branch(directory, lab.recipe, branch), progress)
 
 
 def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Outcome:
     progress.stage("judge and report")
-    with directory.stage("report"):
-        records = read_records(directory, recipe)
-        results = write_results(directory, recipe, records)
-        verdict = write_verdict(directory, recipe, records)
-        separation = write_separation(directory, recipe)
-        headline = (separation and separation["headline"]) or verdict.headline or plain_headline(results)
-        write_summary(directory, recipe, headline, headline_metrics(results))
-        page = write_report(directory)
+    with directory.stage("report", report_leaves(directory)):
+        found = _write_conclusion(directory, recipe)
+    results, verdict, headline = found.results, found.verdict, found.headline
     LOG.info("%s", headline)
-    table = separation_table(separation) if separation else Table(*(grid_texts(directory) or result_table(directory)))
+    styled = found.separation
+    table = separation_table(styled) if styled else Table(*(grid_texts(directory) or result_table(directory)))
     targets = verdict.study.targets if verdict.study else ()
     notes = tuple(target.headline for target in targets if target.reason not in headline)  # an invalid study's are
     told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
     notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if results["rows"] else ()))
     leaks = leaks_sentence(leak_shares(directory, recipe.eval.tasks)) if verdict.study else ""
     notes += tuple(filter(None, (tokens_sentence(results["trained_tokens_a_row"]), leaks)))
-    return Outcome(directory, headline, table, page, notes)
+    return Outcome(directory, headline, table, found.page, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Conclusion:
+    """What was written at the end of a run."""
+
+    results: dict[str, Any]
+    verdict: Verdict
+    separation: dict[str, Any] | None
+    headline: str
+    page: Path
+
+
+def _write_conclusion(run: RunDirectory, recipe: Recipe) -> _Conclusion:
+    """Everything that follows from the stored items."""
+    records = read_records(run, recipe)
+    results = write_results(run, recipe, records)
+    verdict = write_verdict(run, recipe, records)
+    separation = write_separation(run, recipe)
+    headline = (separation and separation["headline"]) or verdict.headline or plain_headline(results)
+    write_summary(run, recipe, headline, headline_metrics(results))
+    return _Conclusion(results, verdict, separation, headline, write_report(run))
 
 
 def _trained(directory: RunDirectory, recipe: Recipe) -> Outcome:
@@ -219,6 +267,7 @@ def _trained(directory: RunDirectory, recipe: Recipe) -> Outcome:
     )
     losses = {f"loss/{label}": fact["final_loss"] for label, fact in facts.items()}
     headline = f"trained {', '.join(facts)}"
-    write_summary(directory, recipe, headline, losses)
+    if not directory.is_done("report"):
+        write_summary(directory, recipe, headline, losses)
     columns = ("arm", "steps", "final loss", "tokens/s", "seconds", "trainable parameters")
     return Outcome(directory, headline, Table(columns, rows), None, (f"score it: graft eval {directory.name}",))

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import socket
 import time
 import unicodedata
@@ -32,11 +33,14 @@ from graft.errors import RunError, StorageError, close_match, shortened
 from graft.runs.files import read_json, remove_leftovers, write_json
 from graft.runs.interrupts import Terminated
 from graft.runs.lock import is_locked, locked
+from graft.runs.manifest import Damage, sentences
+from graft.runs.markers import Leaves, amend_marker, is_listed, marker_damage, read_marker, write_marker
 from graft.runs.redaction import redacted
-from graft.runs.space import storage_errors
+from graft.runs.space import memory_errors, storage_errors
 from graft.runs.state import RunState, Status, now, valid_name
 
 _WELL = (Status.COMPLETE, "")
+NOTHING = Leaves()
 
 
 def looks_like_run(path: Path) -> bool:
@@ -264,7 +268,7 @@ class RunDirectory:
                     yield self
                 except BaseException as error:
                     self._note(error)
-                    with suppress(StorageError):  # the error matters more than a disk too full to write it down
+                    with suppress(RunError):  # the error matters more than a disk too full to write it down
                         self._end(before.seconds + time.monotonic() - began)
                     raise
                 self._end(before.seconds + time.monotonic() - began)
@@ -272,7 +276,7 @@ class RunDirectory:
                 self._holding = False
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str, leaves: Leaves = NOTHING) -> Iterator[dict[str, Any]]:
         """Run one stage; its commit marker is written when the block ends well.
 
         An older marker of the stage is removed first, so a stage that is run again and fails is not done. The run is
@@ -280,6 +284,7 @@ class RunDirectory:
 
         Args:
             name: the stage.
+            leaves: its files, whose hashes are stored in the marker.
 
         Yields:
             A dictionary for what the stage leaves to others; it is stored in the marker.
@@ -297,10 +302,11 @@ class RunDirectory:
             started, began = now(), time.monotonic()
             outputs: dict[str, Any] = {}
             try:
-                yield outputs
+                with memory_errors():
+                    yield outputs
                 seconds = round(time.monotonic() - began, 3)
                 times = {"started": started, "finished": now(), "seconds": seconds}
-                write_json(marker, {"stage": name, **times, "outputs": outputs})
+                write_marker(marker, self.path, {"stage": name, **times, "outputs": outputs}, leaves)
             except BaseException as error:
                 self._note(error, f"stage {name}: ")
                 raise
@@ -315,10 +321,56 @@ class RunDirectory:
         Raises:
             RunError: the stage has not ended well, or its marker is damaged.
         """
-        marker = read_json(self._marker(name))
-        if not isinstance(marker, dict) or not isinstance(marker.get("outputs"), dict):
-            raise RunError(f"{self._marker(name)} is damaged: it must hold 'outputs'. Run the stage again.")
-        return dict(marker["outputs"])
+        return dict(read_marker(self._marker(name))["outputs"])
+
+    def finished(self) -> list[str]:
+        """The stages that ended well, by name."""
+        return sorted(path.stem for path in self.stages.glob("*.done"))
+
+    def damage(self, name: str, only: Path | None = None) -> Damage:
+        """What is wrong with the files of a finished stage; nothing with those of one that is not finished.
+
+        A stage of before there were manifests has nothing to be compared with, and so nothing wrong.
+
+        Args:
+            name: the stage.
+            only: look at this file alone.
+        """
+        if not self.is_done(name):
+            return {}
+        return marker_damage(self._marker(name), self.path, only)
+
+    def require_sound(self, found: Damage) -> None:
+        """Refuse to go on from files that are not what was written.
+
+        Args:
+            found: what is wrong, as `damage` says it.
+
+        Raises:
+            RunError: there is something.
+        """
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise RunError(
+                f"{sentences(found)[0]}{more}. Restore it from a copy, or let the stage that wrote it run again: "
+                f"graft runs verify {self.name} --repair"
+            )
+
+    def is_listed(self, name: str) -> bool:
+        """Whether the hashes of a finished stage's files were stored.
+
+        Raises:
+            RunError: its marker is damaged.
+        """
+        return is_listed(self._marker(name))
+
+    def amend(self, name: str, path: Path) -> None:
+        """Take over a file of a finished stage that was written anew on purpose.
+
+        Raises:
+            RunError: the stage's marker is damaged.
+        """
+        amend_marker(self._marker(name), self.path, path)
 
     def _marker(self, name: str) -> Path:
         return self.stages / f"{valid_name(name)}.done"
@@ -356,7 +408,7 @@ class RunDirectory:
             return
         self._noted = error
         if isinstance(error, Terminated):
-            status, message = Status.INTERRUPTED, "stopped by SIGTERM"
+            status, message = Status.INTERRUPTED, f"stopped by {signal.Signals(error.number).name}"
         elif isinstance(error, KeyboardInterrupt):
             status, message = Status.INTERRUPTED, "stopped by Ctrl-C"
         elif isinstance(error, SystemExit):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,16 +22,19 @@ import psutil
 
 from graft.errors import RunError
 from graft.runs.encoding import to_json
+from graft.runs.manifest import FILES, MARKER, Hashing
+from graft.runs.presence import make_parents
 from graft.runs.redaction import redacted
 from graft.runs.space import storage_errors
-
-MARKER = "COMPLETE"
-"""Name of the file that makes a checkpoint folder count."""
 
 MOST_JSON = 1 << 30
 """Bytes of a JSON file that is read."""
 
 _TEMPORARY = ".tmp-"
+_WRITER = re.compile(rf"{re.escape(_TEMPORARY)}(?P<host>[A-Za-z0-9_.]+)-(?P<pid>\d+)-(?P<began>\d+)-[0-9a-f]{{12}}")
+_CLOCK_SECONDS = 1
+"""What the begin of one process may differ by when the clock is set meanwhile."""
+
 _TAIL_BYTES = 65_536
 
 
@@ -98,7 +103,7 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
     temporary = _beside(path)
     with storage_errors(path, needed, temporary):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_parents(path)
             temporary.touch(exist_ok=False)
             yield temporary
             _sync(temporary)
@@ -119,7 +124,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     with storage_errors(path, temporary=temporary):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_parents(path)
             temporary.mkdir()
             yield temporary
             commit_folder(temporary, path)
@@ -128,7 +133,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def commit_folder(source: Path, path: Path) -> Path:
-    """Sync a finished folder, mark it complete and rename it into place.
+    """Sync a finished folder, mark it complete with its manifest and rename it into place.
 
     Args:
         source: the finished folder, on the same file system as `path`.
@@ -142,12 +147,10 @@ def commit_folder(source: Path, path: Path) -> Path:
     """
     retired = _beside(path)
     with storage_errors(path, temporary=source):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for folder, _, names in os.walk(source):
-            for name in names:
-                _sync(Path(folder) / name)
-            _sync(Path(folder))
-        (source / MARKER).write_bytes(b"")
+        make_parents(path)
+        with Hashing() as hashing:
+            _sync_all(source, hashing)
+            (source / MARKER).write_text(to_json({FILES: hashing.manifest()}, indent=2) + "\n", encoding="utf-8")
         _sync(source / MARKER)
         _sync(source)
         replaces = os.path.lexists(path)
@@ -164,19 +167,32 @@ def commit_folder(source: Path, path: Path) -> Path:
     return path
 
 
+def _sync_all(source: Path, hashing: Hashing) -> None:
+    """Sync every file of a folder; they are hashed while the disk is waited for."""
+    for folder, _, names in os.walk(source):
+        found = (Path(folder) / name for name in names if name != MARKER)
+        paths = [path for path in found if not path.is_symlink()]  # what a link leads to is not ours
+        for path in paths:
+            hashing.add(path.relative_to(source).as_posix(), path)
+        for path in [*paths, Path(folder)]:
+            _sync(path)
+
+
 def is_committed(folder: Path) -> bool:
     """Whether a folder was written completely."""
     return (folder / MARKER).is_file()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left below a folder: temporary files whose process is gone."""
+    """Delete what killed writers left below a folder: temporary files of processes of this machine that are gone.
+
+    A process is told by its id and the second it began in, since in a container every one has the id 1. What another
+    machine writes, on a disk that both share, is its own affair.
+    """
     for place, folders, names in os.walk(folder):
         for name in [*folders, *names]:
-            if not name.startswith(_TEMPORARY):
-                continue
-            pid = name.removeprefix(_TEMPORARY).split("-")[0]
-            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            found = _WRITER.match(name)
+            if found and found["host"] == _host() and not _lives(int(found["pid"]), int(found["began"])):
                 shutil.rmtree(Path(place) / name, ignore_errors=True)
                 with suppress(OSError):
                     (Path(place) / name).unlink()
@@ -217,12 +233,8 @@ def append_line(path: Path, text: str) -> None:
 
 
 def _open_for_append(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o666)
+    make_parents(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
 
 def _healed_end(descriptor: int) -> int:
@@ -283,9 +295,26 @@ def read_jsonl(path: Path, on_torn: Callable[[int, str], None] | None = None) ->
 
 
 def _beside(path: Path) -> Path:
-    """A new name in the same folder that says which process uses it."""
+    """A new name in the same folder that says which process of which machine uses it."""
     suffix = path.suffix if len(path.suffix) < 32 else ""
-    return path.parent / f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:12]}{suffix}"
+    writer = f"{_host()}-{os.getpid()}-{_began(os.getpid())}"
+    return path.parent / f"{_TEMPORARY}{writer}-{uuid.uuid4().hex[:12]}{suffix}"
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9_.]", "_", socket.gethostname())[:64]
+
+
+def _began(pid: int) -> int:
+    """The second in which a process began, since the epoch; 0 when there is no such process."""
+    try:
+        return int(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _lives(pid: int, began: int) -> bool:
+    return abs(_began(pid) - began) <= _CLOCK_SECONDS
 
 
 def _sync(path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from graft.errors import RunError, StorageError
 from graft.runs.files import read_json
+from graft.runs.presence import guarded
 from graft.runs.space import storage_errors
 
 _TRIES = 20
@@ -67,7 +68,8 @@ def locked(path: Path) -> Iterator[None]:
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-        yield
+        with guarded(path, os.fstat(descriptor)):
+            yield
     finally:
         if descriptor in _held_descriptors:  # not in a forked child, which has closed its copy
             _held_descriptors.discard(descriptor)

@@ -17,22 +17,14 @@ import psutil
 
 from graft import __version__
 from graft.errors import DataError
+from graft.runs.manifest import file_hash
 from graft.runs.redaction import MASK, is_secret_name, redacted
 from graft.runs.state import now
 
-_LIBRARIES = (
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "scipy",
-    "pydantic",
-    "tensorboard",
-    "matplotlib",
-)
+COMPUTING = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
+"""The libraries that train and score: another version may round otherwise."""
+
+_LIBRARIES = (*COMPUTING, "scipy", "pydantic", "tensorboard", "matplotlib")
 _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_VISIBLE_DEVICES",
@@ -78,7 +70,7 @@ def collect(
         "git": git_state(Path(__file__).parent),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in _LIBRARIES},
         "hardware": {**_hardware(), "accelerator": more.pop("accelerator", None)},
         "command": masked_arguments(sys.argv),
         "environment": masked_environment(os.environ),
@@ -147,8 +139,7 @@ def hash_file(path: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from error
 
@@ -163,7 +154,8 @@ def hash_rows(rows: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _version(library: str) -> str | None:
+def version_of(library: str) -> str | None:
+    """The installed version of a library; ``None`` when it is not installed."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

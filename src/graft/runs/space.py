@@ -12,12 +12,22 @@ from pathlib import Path
 
 import psutil
 
-from graft.errors import GraftError, StorageError
+from graft.errors import GraftError, RunError, StorageError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 # torch and safetensors report a full disk without an OSError; these are the words they use.
 _FULL_WORDS = ("No space left on device", "os error 28", "Disk quota exceeded", "File too large", "inline_container.cc")
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "std::bad_alloc",
+)
+"""What CUDA, torch's allocator, the system, oneDNN and C++ say."""
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -102,6 +112,40 @@ def storage_errors(path: Path, needed: int | None = None, temporary: Path | None
         if _is_full(error) or (isinstance(error, OSError) and _concerns(error, path, temporary)):
             raise _explained(path, error, needed) from error
         raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, in whichever of the ways in which libraries say it."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn memory that ran out into RunError; any other exception passes unchanged.
+
+    Raises:
+        RunError: memory ran out.
+    """
+    try:
+        yield
+    except GraftError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error) from error
+
+
+def out_of_memory(error: BaseException) -> RunError:
+    """What a person is told when memory ran out."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    free = format_bytes(psutil.virtual_memory().available)
+    return RunError(
+        f"memory ran out ({said}; {free} are free now). Lower engine.token_budget or eval.batch_size, end other "
+        "programs, or choose a smaller model; then go on with --resume latest"
+    )
 
 
 def _is_full(error: BaseException) -> bool:

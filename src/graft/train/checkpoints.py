@@ -4,7 +4,7 @@
     ├── graft.json            schema version, step, rows read, the model it belongs to, measurements, sizes of the files
     ├── trained.safetensors   every trained tensor by name, in its own type: the adapter, or all weights
     ├── optimizer.pt, scheduler.pt, rng_state.pth, trainer_state.json
-    └── COMPLETE              written last
+    └── COMPLETE              written last: the hash of every file
 
 A checkpoint is written beside its place, synced, marked and renamed, so a killed process or a full disk leaves the
 earlier ones as they were. No file names a device: tensors are read to the CPU and copied to where the model is.
@@ -15,14 +15,15 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import RunError
-from graft.runs.files import MARKER, is_committed, read_json
+from graft.runs.files import is_committed, read_json
+from graft.runs.manifest import MARKER, folder_damage, sentences
 from graft.runs.space import format_bytes, require_space
 from graft.train.plan import Plan
 
@@ -40,7 +41,13 @@ WEIGHTS = "trained.safetensors"
 PREFIX = "checkpoint-"
 _ASIDE = "set-aside-"
 _NAME = re.compile(rf"{PREFIX}(\d+)")
-_ZIPPED = (".pt", ".pth")
+_PICKLED = (".pt", ".pth")
+_RECORDED = frozenset({"schema", "step", "rows_read", "loss", "model", "stopping", "files"})
+_HOLDS = {
+    "optimizer.pt": frozenset({"state", "param_groups"}),
+    "scheduler.pt": frozenset({"last_epoch"}),
+    "rng_state.pth": frozenset({"python", "numpy", "cpu"}),
+}
 _SMALL_FILES = 2**16
 
 
@@ -86,27 +93,39 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def problem(checkpoint: Path) -> str:
     """Why a checkpoint cannot be continued from, in words that follow its name; empty when it is sound.
 
-    Looks at the marker, the record, the sizes of all files and the tables of contents of the large ones.
+    Looks at the marker, the record and the hash of every file, then at what torch will read: of a checkpoint that was
+    written before there were hashes, that is all there is to look at.
     """
     if not is_committed(checkpoint):
         return f"was not written to its end (it has no {MARKER})"
     try:
         record = read_json(checkpoint / RECORD)
-        if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
-            return f"is damaged ({RECORD} must list the files)"
-        if record.get("schema", 0) > SCHEMA:
+        if isinstance(record, dict) and isinstance(record.get("schema"), int) and record["schema"] > SCHEMA:
             return ""  # not damaged but newer: `require_fit` refuses it
-        for name, size in record["files"].items():
-            path = checkpoint / str(name)
-            if not path.is_file():
-                return f"is damaged ({name} is missing)"
-            if path.stat().st_size != size:
-                return f"is damaged ({name} has {path.stat().st_size:,} bytes instead of {size:,})"
-            if not _readable(path):
-                return f"is damaged ({name} cannot be read)"
+        why = next(chain(sentences(folder_damage(checkpoint)), _wrong(checkpoint, record)), "")
     except (RunError, OSError) as error:
-        return f"is damaged ({error})"
-    return ""
+        why = str(error)
+    return f"is damaged ({why.replace(f'{checkpoint}/', '')})" if why else ""
+
+
+def _wrong(checkpoint: Path, record: object) -> Iterator[str]:
+    """What in a checkpoint a training could not go on from, whatever its hashes say."""
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+        yield f"{RECORD} must list the files"
+        return
+    lacking = sorted(_RECORDED - record.keys())
+    if lacking:
+        yield f"{RECORD} lacks {', '.join(lacking)}"
+    if record.get("step") != step_of(checkpoint):
+        yield f"{RECORD} says that it is of step {record.get('step')}"
+    for name, size in record["files"].items():
+        path = checkpoint / str(name)
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif path.stat().st_size != size:
+            yield f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
+        elif why := _unreadable(path):
+            yield f"{name} cannot be read: {why}"
 
 
 def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
@@ -196,7 +215,13 @@ def load_trained(model: PreTrainedModel, checkpoint: Path) -> None:
                 f"{differing[0]}); continue with the settings it was begun with, or start a new run"
             )
         for name, tensor in own.items():
-            _copy_into(tensor, file.get_tensor(name))
+            values = file.get_tensor(name)
+            if values.shape != tensor.shape:
+                raise RunError(
+                    f"{checkpoint} holds {name} of shape {list(values.shape)}, but this model's has "
+                    f"{list(tensor.shape)}; continue with the settings it was begun with, or start a new run"
+                )
+            _copy_into(tensor, values)
 
 
 def record_of(
@@ -289,21 +314,35 @@ def require_room(folder: Path, model: PreTrainedModel, plan: Plan) -> None:
     require_space(folder, max(0, count * each - there) + final, what)
 
 
-def _readable(path: Path) -> bool:
-    """Whether the table of contents of a file is whole; files of other kinds count as readable."""
-    if path.suffix in _ZIPPED:
-        return zipfile.is_zipfile(path)
+def _unreadable(path: Path) -> str:
+    """Why a file of a checkpoint cannot be loaded, from its table of contents and its pickle; empty when it can."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="pt"):
-                return True
-        except (SafetensorError, OSError):
-            return False
+                return ""
+        except (SafetensorError, OSError) as error:
+            return str(error)
     if path.suffix == ".json":
-        read_json(path)
-    return True
+        state = read_json(path)
+        steps = state.get("global_step") if isinstance(state, dict) else None
+        return "" if steps == step_of(path.parent) else f"it says that it is of step {steps}"
+    return _unloadable(path) if path.suffix in _PICKLED else ""
+
+
+def _unloadable(path: Path) -> str:
+    """Why torch cannot load a file, or what it lacks. Its tensors are mapped, not read."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
+    try:
+        with safe_globals():
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # unpickling damaged bytes can raise anything
+        return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    lacking = sorted(_HOLDS.get(path.name, frozenset()) - (found.keys() if isinstance(found, dict) else set()))
+    return f"it lacks {', '.join(lacking)}" if lacking else ""
 
 
 def _shown(value: object) -> str:

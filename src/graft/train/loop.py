@@ -175,6 +175,7 @@ class GraftLoop(Trainer):  # type: ignore[misc]
         target = keeper.folder / f"{checkpoints.PREFIX}{step}"
         try:
             with ExitStack() as stack:
+                stack.enter_context(keeper.signals.whole())
                 own = stack.enter_context(replacing_folder(target)) if writes else None
                 folder = Path(processes.from_first(str(own)))
                 checkpoints.save_trained(self.model, folder, writes=writes)

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from graft.errors import ConfigError, TrainError
 from graft.runs.space import format_bytes, peak_memory
+from graft.runs.space import is_out_of_memory as memory_is_out
 from graft.train.plan import Plan, Switch
 from graft.types import TokenRow
 
@@ -275,10 +276,7 @@ def peak_bytes(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    told = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+    return isinstance(error, torch.OutOfMemoryError) or memory_is_out(error)
 
 
 def can_checkpoint(model: PreTrainedModel) -> bool:

@@ -12,9 +12,10 @@ from graft.config.schema import Recipe
 from graft.pipeline.branches import Branch
 from graft.pipeline.judge.conclude import read_records, write_verdict
 from graft.pipeline.judge.rescore import changes, rescored
-from graft.pipeline.places import samples_path
+from graft.pipeline.places import samples_path, score_leaves
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, write_json
+from graft.runs.markers import write_marker
 from graft.runs.provenance import hash_file
 from graft.runs.samples import read_samples, write_samples
 from graft.tasks.position import PositionTask
@@ -53,13 +54,12 @@ def run(tmp_path: Path) -> RunDirectory:
     share = {"base": 0.2, "trained": 0.8, "format": 0.2}
     write_json(run.path / "audit.json", {"ok": True, "reasons": []})
     for branch in (Branch("base"), *(Branch(arm, seed) for arm in ("trained", "format") for seed in SEEDS)):
-        with run.stage(f"score-{branch.label}") as outputs:
-            outputs |= {"sha256": {}, "scorers": {}}
+        with run.stage(f"score-{branch.label}", score_leaves(run, branch, [branch], RECIPE.eval.tasks)) as outputs:
+            outputs["scorers"] = {}
             for task in RECIPE.eval.tasks:
                 level = share[branch.arm] * len(WORDS) + (branch.seed or 0)
                 rows = [record(task, w, n, branch, n * 37 % len(WORDS) < level) for n, w in enumerate(WORDS)]
                 write_samples(samples_path(run, branch, task), rows)
-                outputs["sha256"][task] = hash_file(samples_path(run, branch, task))
                 outputs["scorers"][task] = SCORERS[task](WordSets((), ())).scorer
     return run
 
@@ -101,12 +101,22 @@ def test_replies_that_another_scorer_judged_are_judged_again(run: RunDirectory) 
         write_samples(path, [row | {"lenient": False, "right": False} for row in read_samples(path)])
         marker = run.path / "stages" / f"score-{branch.label}.done"
         stored = json.loads(marker.read_text())
-        stored["outputs"]["sha256"]["position"] = hash_file(path)
         stored["outputs"]["scorers"]["position"] = "0" * 12
-        marker.write_text(json.dumps(stored))
+        leaves = score_leaves(run, branch, [branch], RECIPE.eval.tasks)
+        write_marker(marker, run.path, {"outputs": stored["outputs"]}, leaves)
     found = verdict(run)
     assert found["study"]["verdict"] == "transfer"
     assert found["notes"] == ["Scorers have changed since; the replies of position were judged again."]
+
+
+def test_the_hashes_that_older_runs_stored_are_held_against_their_files(run: RunDirectory) -> None:
+    marker = run.path / "stages" / "score-base.done"
+    hashes = {task: hash_file(samples_path(run, Branch("base"), task)) for task in RECIPE.eval.tasks}
+    marker.write_text(json.dumps({"outputs": {"sha256": hashes}}))
+    assert changes(run, RECIPE).edited == ()
+    path = samples_path(run, Branch("base"), "position")
+    path.write_text(path.read_text() * 2)
+    assert changes(run, RECIPE).edited == ("samples/base.position.jsonl",)
 
 
 def test_code_and_thinking_stay_as_they_were_judged() -> None:

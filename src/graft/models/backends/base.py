@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from graft.runs.journal import Journal
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 
@@ -20,6 +21,9 @@ class Backend(Protocol):
     def local(self) -> bool:
         """True when the model is in this process: prompts need ``ids``, completions carry ``token_ids``."""
         ...
+
+    journal: Journal | None
+    """Where replies are stored as they arrive, and found again after a failure; ``None`` for nowhere."""
 
     @property
     def usage(self) -> Usage:

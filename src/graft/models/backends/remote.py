@@ -14,6 +14,7 @@ from typing import Any, TypedDict, TypeVar
 
 from graft.errors import ModelError
 from graft.models.backends.base import no_progress
+from graft.runs.journal import Journal
 from graft.runs.redaction import remember, remember_url
 from graft.types import Completion, Delta, Message, Prompt, Sampling, Usage
 
@@ -117,18 +118,18 @@ def pause_seconds(number: int, asked: float | None) -> float:
 
 
 def ask_all(
-    ask: Callable[[Prompt], Completion],
+    ask: Callable[[int, Prompt], Completion],
     prompts: Sequence[Prompt],
     concurrency: int,
     on_done: Callable[[int], None],
 ) -> list[Completion]:
-    """Ask for every prompt, several at once; the first error ends it all.
+    """Ask for every prompt by its place among them, several at once; the first error ends it all.
 
     Returns:
         The completions in the order of the prompts.
     """
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="graft-remote") as pool:
-        asked = [pool.submit(ask, prompt) for prompt in prompts]
+        asked = [pool.submit(ask, place, prompt) for place, prompt in enumerate(prompts)]
         try:
             for future in as_completed(asked):
                 future.result()
@@ -214,6 +215,7 @@ class Server(ABC):
         self.patience = patience or Patience()
         self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.key_source = key_source
+        self.journal: Journal | None = None
         self._meter = Meter()
 
     @property
@@ -230,9 +232,14 @@ class Server(ABC):
             ModelError: the server cannot be reached, refuses the key or the model, stays busy or answers nonsense.
         """
 
-        def ask(prompt: Prompt) -> Completion:
+        def ask(place: int, prompt: Prompt) -> Completion:
+            journal = self.journal
+            if journal is not None and (known := journal.find(prompt, place, sampling)) is not None:
+                return known
             completion = self.patiently(lambda: self.ask(prompt, sampling))
             self._meter.add(completion.usage)
+            if journal is not None:
+                journal.keep(prompt, place, sampling, completion)
             return completion
 
         return ask_all(ask, prompts, self.patience.concurrency, on_done)

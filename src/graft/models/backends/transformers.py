@@ -11,6 +11,7 @@ from graft.errors import ModelError
 from graft.models.backends.base import no_progress
 from graft.models.decoding import decode
 from graft.models.until import Until, cut
+from graft.runs.journal import Journal
 from graft.types import Completion, Delta, Prompt, Sampling, Usage
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class TransformersBackend:
         self.batch_size = batch_size
         self.end_ids = end_ids(model, tokenizer)
         self.allowed = None if allowed_ids is None else self._mask(allowed_ids)
+        self.journal: Journal | None = None
         self._usage = Usage()
 
     @property
@@ -57,6 +59,9 @@ class TransformersBackend:
     ) -> list[Completion]:
         """Continue every prompt; a reply does not depend on what else is in its batch.
 
+        A batch whose replies are all in the journal is not generated again. Batches are made alike with and without a
+        journal, so that a reply has the same bits.
+
         Raises:
             ModelError: a prompt has no token ids.
         """
@@ -64,14 +69,31 @@ class TransformersBackend:
         by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids))
         for start in range(0, len(by_length), self.batch_size):
             chosen = by_length[start : start + self.batch_size]
+            known = self._known(prompts, sampling, chosen)
+            if known is not None:
+                for index, reply in known.items():
+                    replies[index] = reply
+                on_done(len(chosen))
+                continue
             written: dict[int, list[int]] = {index: [] for index in chosen}
             for step in self._steps([prompts[index] for index in chosen], sampling, chosen):
                 for row, token in step:
                     written[chosen[row]].append(token)
             for index, ids in written.items():
-                replies[index] = self._completion(prompts[index], ids, sampling)
+                replies[index] = completion = self._completion(prompts[index], ids, sampling)
+                if self.journal is not None:
+                    self.journal.keep(prompts[index], index, sampling, completion)
             on_done(len(chosen))
         return [reply for reply in replies if reply is not None]
+
+    def _known(
+        self, prompts: Sequence[Prompt], sampling: Sampling, chosen: Sequence[int]
+    ) -> dict[int, Completion] | None:
+        """The replies of a batch from the journal; ``None`` when one is not there."""
+        if self.journal is None:
+            return None
+        found = {index: self.journal.find(prompts[index], index, sampling) for index in chosen}
+        return {index: reply for index, reply in found.items() if reply is not None} if all(found.values()) else None
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[Delta]:
         """Continue one prompt piece by piece; a piece holds whole characters.

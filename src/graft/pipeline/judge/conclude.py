@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graft.config.schema import Recipe
+from graft.errors import RunError
 from graft.evals.scoring import summarise
 from graft.evals.thinking import summarise_thinking
 from graft.pipeline.branches import Branch, branches, collateral_tasks, target_tasks, trained_tasks
@@ -137,7 +138,7 @@ def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdic
     study: Study | None = None
     learned: tuple[TrainedCheck, ...] = ()
     found = changes(run, recipe)
-    beside: dict[str, Any] = {"notes": [*_missing_branches(run, recipe), *sentences(found)]}
+    beside: dict[str, Any] = {"notes": [*_missing_branches(run, recipe), *sentences(found), *_log_notes(run, recipe)]}
     if {"base", "trained"} <= {branch.arm for branch in records}:
         facts = task_facts(run)
         metrics = {task: task_metric(facts, task) for task in item_tasks(run, recipe)}
@@ -158,10 +159,20 @@ def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdic
 
 def _overturned(run: RunDirectory, study: Study | None) -> list[str]:
     """That a verdict which is stored no longer follows from the items, if it is so."""
-    stored = read_json(run.verdict).get("study") if run.verdict.is_file() else None
-    if stored is None or study is None or stored["verdict"] == study.verdict.value:
+    try:
+        stored = read_json(run.verdict)["study"]["verdict"]
+    except (RunError, TypeError, KeyError):  # there is none, or it is damaged and is written anew
         return []
-    return [f"The stored verdict was {stored['verdict']}; from the items as they are now it is {study.verdict.value}."]
+    if study is None or stored == study.verdict.value or stored not in {one.value for one in type(study.verdict)}:
+        return []
+    return [f"The stored verdict was {stored}; from the items as they are now it is {study.verdict.value}."]
+
+
+def _log_notes(run: RunDirectory, recipe: Recipe) -> list[str]:
+    """That the curves of a training are not what was logged, if it is so."""
+    trained = [f"train-{branch.label}" for branch in branches(recipe) if branch.seed is not None]
+    found = {path: why for stage in trained for path, why in run.damage(stage, only=run.metrics).items()}
+    return [f"{path.name} {why}, so the curves of the training may be wrong." for path, why in found.items()]
 
 
 def _beside(run: RunDirectory, recipe: Recipe, records: Records, metrics: Mapping[str, str]) -> dict[str, Any]:

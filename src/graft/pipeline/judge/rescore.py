@@ -6,8 +6,9 @@ after it was scored makes the study invalid, whatever its replies say now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graft.config.schema import Recipe
@@ -16,13 +17,16 @@ from graft.pipeline.branches import Branch, branches
 from graft.pipeline.places import samples_path
 from graft.pipeline.prepare.taskbook import TaskBook
 from graft.runs.directory import RunDirectory
-from graft.runs.provenance import hash_file
+from graft.runs.manifest import file_hash
 from graft.tasks.base import Task
 from graft.tasks.words.pool import WordSets
 from graft.types import Example
 
-HASHES, SCORERS = "sha256", "scorers"
-"""What a scored branch leaves of each task: the hash of its file, and what identifies the scorer."""
+SCORERS = "scorers"
+"""What a scored branch leaves of each task beside the hash of its file: what identifies the scorer."""
+
+OLD_HASHES = "sha256"
+"""Where runs of before there were manifests stored the hash of each task's file."""
 
 CUT = ("word_tokens", "pieces")
 """Strata that the tokenizer adds to those of an example."""
@@ -42,23 +46,33 @@ class Changes:
 
 
 def changes(run: RunDirectory, recipe: Recipe) -> Changes:
-    """Compare the stored samples and scorers with those of when they were scored; older runs stored neither."""
+    """Compare the stored samples and scorers with those of when they were scored; older runs stored neither.
+
+    Raises:
+        RunError: the marker of a scored branch is damaged.
+    """
     edited, outdated = [], set()
     scorers = {task: _scorer(recipe, task) for task in recipe.eval.tasks}
     for branch in branches(recipe):
         if not run.is_done(f"score-{branch.label}"):
             continue
         stored = run.outputs(f"score-{branch.label}")
-        for task, known in stored.get(HASHES, {}).items():
-            path = samples_path(run, branch, task)
-            if hash_file(path) != known:
-                edited.append(f"samples/{path.name}")
-                outdated.add((branch, task))
+        for path in _edited(run, branch, stored.get(OLD_HASHES, {})):
+            edited.append(str(path.relative_to(run.path)))
+            outdated |= {(branch, task) for task in recipe.eval.tasks if path == samples_path(run, branch, task)}
         for task, scorer in stored.get(SCORERS, {}).items():
             now = scorers.get(task)
             if now is not None and now.scorer != scorer:
                 outdated.add((branch, task))
     return Changes(tuple(edited), frozenset(outdated))
+
+
+def _edited(run: RunDirectory, branch: Branch, hashes: Mapping[str, str]) -> list[Path]:
+    """The files of a scored branch that are not what was written."""
+    if run.is_listed(f"score-{branch.label}"):
+        return [path for path in run.damage(f"score-{branch.label}") if run.checkpoints not in path.parents]
+    old = {run.path / "samples" / samples_path(run, branch, task).name: known for task, known in hashes.items()}
+    return [path for path, known in old.items() if not path.is_file() or file_hash(path) != known]
 
 
 def rescored(recipe: Recipe, task: str, records: Sequence[dict[str, Any]], outcome: str) -> list[dict[str, Any]]:

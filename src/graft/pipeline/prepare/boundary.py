@@ -200,6 +200,8 @@ def prove_decoding(run: RunDirectory, lab: Lab, model: PreTrainedModel) -> None:
     stored = read_json(run.provenance)
     stored["extra"]["boundary"]["decoding"] = outcome
     write_json(run.provenance, stored)
+    if run.is_done("prepare"):
+        run.amend("prepare", run.provenance)
 
 
 def certificate_json(found: Certificate | None) -> dict[str, Any] | None:

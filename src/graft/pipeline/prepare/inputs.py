@@ -1,4 +1,4 @@
-"""The files that a run is made from: their hashes, and the refusal to go on when one of them has changed."""
+"""What a run is made from: hashes of its files and versions, and the refusal to go on when one of them has changed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import hash_path
 from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json
-from graft.runs.provenance import hash_file, hash_rows
+from graft.runs.provenance import COMPUTING, hash_file, hash_rows, version_of
+from graft.runs.redaction import redacted
 
 WHOLE_BYTES = 1 << 28
 """Files of a model up to this size are hashed whole; of larger ones, sizes and pieces all through them."""
+
+ITEMS = "items of "
+"""Before the names of what comes of files: words, scored items, texts."""
 
 _PIECES, _PIECE_BYTES = 64, 1 << 20
 
@@ -32,7 +36,8 @@ def hash_inputs(lab: Lab) -> dict[str, str]:
         lab: the shared parts of the run.
 
     Returns:
-        SHA-256 by what is hashed: a setting with the file it names, or the tokenizer with its template.
+        SHA-256 by what is hashed: a setting with the file it names, the tokenizer with its template, the words and
+        items that come of them; and the versions of the libraries that compute.
 
     Raises:
         DataError: a file cannot be read.
@@ -40,23 +45,53 @@ def hash_inputs(lab: Lab) -> dict[str, str]:
     found = {f"{setting} ({path})": hash_path(path) for setting, path in _data_files(lab.recipe)}
     template = str(lab.tokenizer.chat_template)
     found["tokenizer and template"] = hash_rows([tokenizer_hash(lab.tokenizer), template])
-    return found | {f"model.id ({path})": _hash_weights(path) for path in _model_files(lab.recipe)}
+    found |= {f"model.id ({path})": _hash_weights(path) for path in _model_files(lab.recipe)}
+    found |= {f"{ITEMS}{name}": digest for name, digest in hash_data(lab).items()}
+    return found | {name: version for name in COMPUTING if (version := version_of(name)) is not None}
+
+
+def hash_data(lab: Lab) -> dict[str, str]:
+    """SHA-256 of the words, the scored items and the texts, by name."""
+    hashes = {}
+    if lab.words is not None:
+        hashes["train_words"] = hash_rows(word.text for word in lab.words.train)
+        hashes["eval_words"] = hash_rows(word.text for word in lab.words.eval)
+    for items in lab.items:
+        name = f"{items.task.card.name}.{items.split}"
+        hashes[name] = hash_rows(f"{e.id}\t{e.prompt}\t{e.gold}" for e in items.examples)
+    for corpus in lab.corpora:
+        hashes[f"{corpus.task}.eval"] = hash_rows(corpus.texts)
+    return hashes | {str(path): hash_file(path) for path in lab.recipe.data.corpus}
 
 
 def require_same_inputs(run: RunDirectory, lab: Lab) -> None:
-    """Refuse to continue a run whose files are no longer those that it was begun with.
+    """Refuse to continue a run whose files, words or libraries are no longer those that it was begun with.
 
     Raises:
         ConfigError: some have changed; the message names them.
+        RunError: what they were cannot be read any more.
     """
-    before: Mapping[str, str] = read_json(run.provenance).get("inputs", {}) if run.provenance.is_file() else {}
-    now = hash_inputs(lab)
-    changed = [name for name, digest in before.items() if now.get(name) != digest]
+    now, changed = {redacted(name): redacted(digest) for name, digest in hash_inputs(lab).items()}, []
+    for name, before in _stored(run).items():
+        after = now.get(name)
+        if after != before:
+            changed.append(f"{name} {before} (now {after})" if name in COMPUTING else name)
+    changed = [name for name in changed if not name.startswith(ITEMS)] or changed  # they follow from the files
     if changed:
         raise ConfigError(
             f"cannot continue {run.name}: {', '.join(changed)} changed since the run began; restore what was there, or "
             "start a new run"
         )
+
+
+def _stored(run: RunDirectory) -> Mapping[str, str]:
+    """What `hash_inputs` gave when the run was begun; runs of before there were manifests say it in their provenance
+    only, and older ones not at all.
+    """
+    outputs = run.outputs("prepare") if run.is_done("prepare") else {}
+    found = outputs if "inputs" in outputs or not run.provenance.is_file() else read_json(run.provenance)
+    inputs: Mapping[str, str] = found.get("inputs", {})
+    return inputs
 
 
 def _data_files(recipe: Recipe) -> Iterator[tuple[str, Path]]:

@@ -16,7 +16,8 @@ from graft.models.hardware import accelerator
 from graft.pipeline.places import baselines_path
 from graft.pipeline.prepare.boundary import certificate_json
 from graft.pipeline.prepare.forecast import detectable
-from graft.pipeline.prepare.inputs import hash_inputs, require_same_inputs
+from graft.pipeline.prepare.inputs import hash_data, hash_inputs, require_same_inputs
+from graft.pipeline.prepare.integrity import warn_unlisted
 from graft.pipeline.prepare.lab import Lab, audit_record
 from graft.pipeline.prepare.preflight import Preflight
 from graft.pipeline.prepare.taskbook import labels
@@ -25,6 +26,7 @@ from graft.report.preflight import write_preflight
 from graft.runs import provenance
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json, write_text
+from graft.runs.markers import Leaves
 from graft.runs.redaction import redacted
 from graft.runs.samples import write_samples
 
@@ -37,7 +39,7 @@ def write_preparation(
     """Store what was found before anything heavy: the recipe, the look at its examples, the audit, the forecast and
     where everything came from.
     """
-    plan = looked.detectable
+    plan, inputs = looked.detectable, hash_inputs(lab)
     for task, facts in plan["tasks"].items():
         progress.note(f"{task}: {facts['items']:,} held-out items; smallest detectable change {detectable(facts)}")
     progress.note(f"forecast: {plan['note']}")
@@ -49,7 +51,7 @@ def write_preparation(
     for warning in looked.warnings:
         progress.note(f"warning: {warning}")
         LOG.warning("%s", warning)
-    with directory.stage("prepare"):
+    with directory.stage("prepare", _leaves(directory)) as outputs:
         for task, records in looked.baselines.items():
             write_samples(baselines_path(directory, task), records)
         write_json(directory.path / "preflight.json", looked.to_json())
@@ -62,12 +64,18 @@ def write_preparation(
             provenance.collect(
                 recipe_hash=hashlib.sha256(resolved.recipe.model_dump_json().encode()).hexdigest(),
                 seeds=resolved.recipe.study.seeds,
-                data_hashes=_data_hashes(lab),
-                inputs=hash_inputs(lab),
+                data_hashes=hash_data(lab),
+                inputs=inputs,
                 extra={"accelerator": accelerator(), "boundary": certificate_json(looked.boundary)},
             ),
         )
+        outputs["inputs"] = inputs
         write_summary(directory, resolved.recipe, "prepared", {})
+
+
+def _leaves(run: RunDirectory) -> Leaves:
+    names = ("recipe.yaml", "provenance.json", "preflight.json", "preflight.html", "audit.json", "forecast.json")
+    return Leaves([run.path / name for name in (*names, "baselines")])
 
 
 def continued(resume: RunDirectory, lab: Lab) -> RunDirectory:
@@ -88,6 +96,7 @@ def continued(resume: RunDirectory, lab: Lab) -> RunDirectory:
             f"({resume.recipe}); restore them or start a new run"
         )
     require_same_inputs(resume, lab)
+    warn_unlisted(resume)
     return resume
 
 
@@ -95,19 +104,6 @@ def _stored(recipe: Recipe, key: str) -> Any:
     """A setting as the copy of a recipe holds it, without the password of a URL."""
     value = value_at(recipe, key)
     return redacted(value) if isinstance(value, str) else value
-
-
-def _data_hashes(lab: Lab) -> dict[str, str]:
-    hashes = {}
-    if lab.words is not None:
-        hashes["train_words"] = provenance.hash_rows(word.text for word in lab.words.train)
-        hashes["eval_words"] = provenance.hash_rows(word.text for word in lab.words.eval)
-    for items in lab.items:
-        name = f"{items.task.card.name}.{items.split}"
-        hashes[name] = provenance.hash_rows(f"{e.id}\t{e.prompt}\t{e.gold}" for e in items.examples)
-    for corpus in lab.corpora:
-        hashes[f"{corpus.task}.eval"] = provenance.hash_rows(corpus.texts)
-    return hashes | {str(path): provenance.hash_file(path) for path in lab.recipe.data.corpus}
 
 
 def write_summary(directory: RunDirectory, recipe: Recipe, headline: str, metrics: dict[str, float]) -> None:

@@ -9,13 +9,19 @@ from graft.config.schema import Recipe
 from graft.models.backends.base import Backend
 from graft.models.backends.remote import Patience
 from graft.pipeline.prepare.subset import subset_ids
+from graft.runs.journal import Journal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def open_backend(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None, *, thinking: bool
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel | None,
+    *,
+    thinking: bool,
+    journal: Journal | None = None,
 ) -> Backend:
     """What writes the replies of a run.
 
@@ -24,13 +30,18 @@ def open_backend(
         tokenizer: the loaded model's.
         model: the loaded model; ``None`` for a server.
         thinking: whether a server is asked for thinking replies; a loaded model reads that from its prompt.
+        journal: where replies are stored as they arrive.
 
     Raises:
         ModelError: the server's address cannot be right.
         MissingExtra: its client is not installed.
     """
-    if model is None:
-        return _remote(recipe, thinking=thinking)
+    backend = _remote(recipe, thinking=thinking) if model is None else _local(recipe, tokenizer, model)
+    backend.journal = journal
+    return backend
+
+
+def _local(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Backend:
     from graft.models.backends.transformers import TransformersBackend
 
     allowed = subset_ids(recipe.generation.restrict_to, tokenizer, model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from graft.evals.items import Items, prepare_items
@@ -12,7 +12,7 @@ from graft.evals.scoring import score_items
 from graft.evals.thinking import score_with_thinking
 from graft.models.backends.base import Backend
 from graft.pipeline.branches import Branch
-from graft.pipeline.places import calibration_path, samples_path
+from graft.pipeline.places import calibration_path, journal_path, samples_path, score_leaves, weights_hash
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.prepare.thinking import used_sampling, ways
 from graft.pipeline.progress import Progress
@@ -22,7 +22,7 @@ from graft.pipeline.score.field import field_records
 from graft.pipeline.score.labels import calibration_records, label_records, with_labels
 from graft.pipeline.score.thinking import thinking_items
 from graft.runs.directory import RunDirectory
-from graft.runs.provenance import hash_file
+from graft.runs.journal import journal_of
 from graft.runs.samples import write_samples
 from graft.tasks.controls import spell_first
 from graft.tasks.field import FieldTask
@@ -52,17 +52,19 @@ def score_branch(
     scored = list(ways(recipe, branch))
     texts = sum(map(len, lab.corpora)) if branch.arm != "prompted" else 0
     bar = progress.task(f"score {branch.label}", texts + len(scored) * sum(len(items) for items in lab.items))
-    with run.stage(f"score-{branch.label}") as outputs:
-        outputs |= {"sha256": {}, "scorers": {}}
+    leaves = score_leaves(run, branch, [way for way, _ in scored], recipe.eval.tasks)
+    with run.stage(f"score-{branch.label}", leaves) as outputs, ExitStack() as stack:
+        outputs["scorers"] = {}
         for way, thinks in scored:
-            with closing(open_backend(recipe, lab.tokenizer, model, thinking=thinks)) as backend:
+            kept = journal_of(journal_path(run, f"score-{way.label}"), weights_hash(run, branch))
+            journal = stack.enter_context(kept)
+            with closing(open_backend(recipe, lab.tokenizer, model, thinking=thinks, journal=journal)) as backend:
                 for task in dict.fromkeys(items.task.card.name for items in lab.items):
                     records = score_task(lab, way, task, backend, thinks=thinks, on_done=bar.advance)
                     outputs[f"{task}-thinking" if way.thinking else task] = write_samples(
                         samples_path(run, way, task), records
                     )
                     if way == branch:
-                        outputs["sha256"][task] = hash_file(samples_path(run, way, task))
                         outputs["scorers"][task] = lab.book.load(task).scorer
                     LOG.info("%s scored on %s: %d items", way.label, task, len(records))
                 if not thinks:

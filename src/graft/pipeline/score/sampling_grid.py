@@ -16,7 +16,7 @@ from graft.evals.scoring import summarise
 from graft.evals.thinking import summarise_thinking
 from graft.models.sampling import describe, from_section
 from graft.pipeline.branches import Branch, branches
-from graft.pipeline.places import samples_path
+from graft.pipeline.places import GRID_FILE, journal_path, samples_path, weights_hash
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.thinking import used_sampling, ways
@@ -25,6 +25,9 @@ from graft.pipeline.score.backends import open_backend
 from graft.pipeline.score.branch import score_task
 from graft.runs.directory import RunDirectory
 from graft.runs.files import write_json
+from graft.runs.journal import journal_of
+from graft.runs.manifest import sentences
+from graft.runs.markers import Leaves
 from graft.runs.samples import read_samples, samples_name, write_samples
 from graft.types import Sampling
 
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LOG = logging.getLogger(__name__)
-
-GRID_FILE = "sampling_grid.json"
 
 MEASURES = ("n", "strict", "lenient", "parsed", "finished", "reply_tokens")
 """What is tabled of each combination; exact match is about the greedy reply, so no sampling changes it."""
@@ -122,7 +123,7 @@ def score_grid(
         What the file holds: ``rows`` by task, arm, seed and sampling.
     """
     for branch, own in groupby(points, key=lambda point: point.branch):
-        left = [point for point in own if not point.own and not run.is_done(point.stage)]
+        left = [point for point in own if not point.own and not _is_scored(run, point)]
         model = load(branch) if left and not is_remote(lab.recipe) else None
         for point in left:
             _score_point(run, lab, point, model, progress)
@@ -132,14 +133,23 @@ def score_grid(
     return table
 
 
+def _is_scored(run: RunDirectory, point: Point) -> bool:
+    """Whether the items of a combination are stored and are what was written."""
+    found = run.damage(point.stage)
+    for sentence in sentences(found):
+        LOG.warning("%s; it is scored again", sentence)
+    return run.is_done(point.stage) and not found
+
+
 def _score_point(run: RunDirectory, lab: Lab, point: Point, model: PreTrainedModel | None, progress: Progress) -> None:
     words = describe(point.sampling)
     progress.stage(f"score {point.branch.label}: {words}")
     bar = progress.task(f"score {point.branch.label}", sum(len(items) for items in lab.items if not items.policy.raw))
     varied = replace(lab, recipe=point.recipe)
     with (
-        run.stage(point.stage) as outputs,
-        closing(open_backend(point.recipe, lab.tokenizer, model, thinking=point.thinks)) as backend,
+        run.stage(point.stage, Leaves([point.path(run, task) for task in _tasks(lab)])) as outputs,
+        journal_of(journal_path(run, point.stage), weights_hash(run, point.branch)) as journal,
+        closing(open_backend(point.recipe, lab.tokenizer, model, thinking=point.thinks, journal=journal)) as backend,
     ):
         for task in _tasks(lab):
             records = score_task(varied, point.branch, task, backend, thinks=point.thinks, on_done=bar.advance)

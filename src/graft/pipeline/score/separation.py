@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from graft.config.schema import Recipe
@@ -11,10 +11,13 @@ from graft.data.style import check_tokens
 from graft.evals.separation import NONE, UNTRAINED
 from graft.models.sampling import from_section
 from graft.pipeline.branches import Branch
-from graft.pipeline.places import lengths_path
+from graft.pipeline.places import final_folder, journal_path, lengths_path, weights_hash
 from graft.pipeline.progress import Progress
 from graft.pipeline.score.backends import open_backend
 from graft.runs.directory import RunDirectory
+from graft.runs.journal import journal_of
+from graft.runs.manifest import MARKER
+from graft.runs.markers import Leaves
 from graft.runs.samples import write_samples
 from graft.tasks.style import StyleTask
 from graft.types import Completion
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
     from graft.pipeline.prepare.lab import Lab
 
 
-def separates(run: RunDirectory, recipe: Recipe, branch: Branch) -> bool:
-    """Whether the replies of a branch under control tokens are still to be measured."""
-    return bool(recipe.style.tokens) and not run.is_done(f"style-{branch.label}")
+def separates(recipe: Recipe) -> bool:
+    """Whether replies are measured under control tokens."""
+    return bool(recipe.style.tokens)
 
 
 def measure_branch(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel, progress: Progress) -> None:
@@ -48,9 +51,12 @@ def measure_branch(run: RunDirectory, lab: Lab, branch: Branch, model: PreTraine
         conditions.append((UNTRAINED, recipe.style.tokens[0], True))
     bar = progress.task(f"separate {branch.label}", len(conditions) * len(prompts))
     replies: dict[str, list[Completion]] = {}
-    with run.stage(f"style-{branch.label}") as outputs:
+    leaves = Leaves((lengths_path(run, branch),), reads=(final_folder(run, branch) / MARKER,))
+    with run.stage(f"style-{branch.label}", leaves) as outputs, ExitStack() as stack:
         with closing(open_backend(recipe, lab.tokenizer, model, thinking=False)) as backend:
             for name, token, untrained in conditions:
+                kept = journal_of(journal_path(run, f"style-{branch.label}-{name}"), weights_hash(run, branch))
+                backend.journal = stack.enter_context(kept)
                 with untrained_tokens(model) if untrained else nullcontext():
                     replies[name] = styled_replies(
                         backend, lab.tokenizer, prompts, token, from_section(recipe.sampling), lab.policy,

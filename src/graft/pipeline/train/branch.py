@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from graft.models.adapters import count_parameters
 from graft.pipeline.branches import Branch
-from graft.pipeline.places import final_folder
+from graft.pipeline.places import controls_path, final_folder
 from graft.pipeline.prepare.boundary import prove_decoding
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.prepare.number_formats import settled
@@ -19,11 +19,14 @@ from graft.pipeline.progress import Progress, SilentProgress
 from graft.pipeline.train.measure import held_out_measure
 from graft.pipeline.train.modes import begin
 from graft.pipeline.train.order import Order
+from graft.pipeline.train.replies import manifest_path
 from graft.pipeline.train.style import save_trained_model
 from graft.pipeline.train.telling import Telling
 from graft.pipeline.train.weights import save_tokenizer, trains_in_bfloat16, untrained_model
 from graft.runs.directory import RunDirectory
 from graft.runs.files import replacing_folder
+from graft.runs.manifest import MARKER
+from graft.runs.markers import Leaves
 from graft.runs.metrics import MetricsLog
 from graft.train import processes
 from graft.train.checkpoints import newest_sound, remove_unfinished
@@ -52,7 +55,7 @@ def train_branch(
     plan = _plan(run, lab, branch, model, steps=training.steps)
     log, bar = metrics.labelled(arm=branch.label), progress.task(f"train {branch.label}", plan.steps)
     telling = Telling(branch.label, training, plan.steps, log, bar)
-    with run.stage(f"train-{branch.label}") as outputs, processes.failing_together():
+    with run.stage(f"train-{branch.label}", _leaves(run, branch)) as outputs, processes.failing_together():
         for sentence in newest_sound(folder)[1]:
             progress.warn(sentence)
         total, trainable = count_parameters(model)
@@ -73,6 +76,12 @@ def help_train(run: RunDirectory, lab: Lab, branch: Branch) -> None:
     plan = _plan(run, lab, branch, model, steps=training.steps)
     measure = held_out_measure(lab, model, lambda figures: None)
     training.fit(model, plan, run.checkpoints / branch.label, Hooks(evaluate=measure))
+
+
+def _leaves(run: RunDirectory, branch: Branch) -> Leaves:
+    """The weights by their marker, which lists them; the replies trained on; the log, which others go on with."""
+    replies = controls_path(run, branch)
+    return Leaves((final_folder(run, branch) / MARKER, replies, manifest_path(replies)), grows=(run.metrics,))
 
 
 def _save(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedModel) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.errors import RunError
 from graft.models.backends.transformers import TransformersBackend
 from graft.pipeline.progress import Progress
+from graft.runs.files import read_json, write_json
+from graft.runs.manifest import FILES, damage, hash_files
 from graft.runs.samples import read_samples, write_samples
 from graft.types import Prompt, Sampling, TokenRow
 
@@ -34,17 +37,31 @@ def own_replies(
         model: the model before any training.
         tokenizer: its tokenizer.
         rows: training rows.
-        path: where the replies are kept for the reader, and found again when the run is continued.
+        path: where the replies are kept for the reader, and found again when the run is continued; a manifest lies
+            beside them, and where they are not what it says they are written anew.
         progress: what is told while it generates.
         max_new_tokens: longest reply; a reply cut there is trained without an end.
         batch_size: prompts per batch.
     """
-    if not path.is_file():
+    if not _is_sound(path):
         asked = [Prompt((), row.prompt) for row in rows if row.prompt]
         bar = progress.task("answer the prompts of self", len(asked))
         backend = TransformersBackend(model, tokenizer, batch_size=batch_size)
         replies = backend.generate(asked, Sampling(max_new_tokens=max_new_tokens), on_done=bar.advance)
         bar.finish()
         write_samples(path, ({"reply": reply.text, "reply_ids": list(reply.token_ids)} for reply in replies))
+        write_json(manifest_path(path), {FILES: hash_files(path.parent, [path])})
     stored = iter(read_samples(path))
     return tuple(TokenRow(row.prompt, tuple(next(stored)["reply_ids"])) if row.prompt else row for row in rows)
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a file of replies is."""
+    return path.with_suffix(".manifest.json")
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return not damage(path.parent, read_json(manifest_path(path))[FILES])
+    except (RunError, KeyError, TypeError, AttributeError):
+        return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from graft.data.mixture import Drawn
 from graft.pipeline.branches import Branch
+from graft.pipeline.places import controls_path
 from graft.pipeline.prepare.lab import Lab
 from graft.pipeline.progress import Progress
 from graft.pipeline.train.replies import own_replies
@@ -76,7 +77,7 @@ def supervised(run: RunDirectory, lab: Lab, branch: Branch, model: PreTrainedMod
         model,
         lab.tokenizer,
         found.table,
-        run.path / "controls" / f"{branch.label}.jsonl",
+        controls_path(run, branch),
         progress,
         max_new_tokens=lab.recipe.sampling.max_new_tokens,
         batch_size=lab.recipe.eval.batch_size,

@@ -22,6 +22,7 @@ from graft.pipeline.prepare.number_formats import settled
 from graft.pipeline.train.style import with_style_rows
 from graft.runs.directory import RunDirectory
 from graft.runs.files import is_committed
+from graft.runs.manifest import folder_damage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +34,7 @@ def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrained
     """The model of a branch as it is to be scored: as it came, or as it was trained in this run.
 
     Raises:
-        RunError: the branch has not been trained to its end.
+        RunError: the branch has not been trained to its end, or a file of it is not what the training wrote.
     """
     recipe = settled(run, recipe)
     if branch.seed is None:
@@ -41,6 +42,7 @@ def load_branch(run: RunDirectory, recipe: Recipe, branch: Branch) -> PreTrained
     folder = final_folder(run, branch)
     if not is_committed(folder):
         raise RunError(f"{run.name} holds no trained {branch.label}; train it first: graft run --resume {run.name}")
+    run.require_sound(folder_damage(folder))
     if recipe.style.tokens:
         return load_styled(folder, _load(recipe, branch.seed)).model
     if recipe.adapter.kind == "lora":

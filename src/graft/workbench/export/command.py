@@ -13,7 +13,8 @@ from graft.models.adapters import portable_name
 from graft.pipeline.progress import Progress
 from graft.report.html import write_report
 from graft.runs.directory import RunDirectory
-from graft.runs.files import MARKER, commit_folder, replacing_folder, write_json, write_text
+from graft.runs.files import commit_folder, replacing_folder, write_json, write_text
+from graft.runs.manifest import MARKER
 from graft.workbench.export.card import model_card
 from graft.workbench.export.forms import FORMS
 from graft.workbench.export.request import check_request
