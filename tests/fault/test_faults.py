@@ -98,7 +98,7 @@ class Worker:
             "OMP_NUM_THREADS": "1",
             "GRAFT_CACHE": str(folder / "c"),
         }
-        command = [sys.executable, str(HERE / "worker.py"), str(folder / "ready")]
+        command = [sys.executable, str(HERE / "worker.py")]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
         )
