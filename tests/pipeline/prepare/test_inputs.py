@@ -12,11 +12,12 @@ from graft.config.loading import Resolved
 from graft.errors import ConfigError
 from graft.models.loading import load_tokenizer
 from graft.pipeline.prepare import inputs
-from graft.pipeline.prepare.inputs import hash_inputs
+from graft.pipeline.prepare.inputs import hash_data, hash_inputs
 from graft.pipeline.prepare.lab import prepare
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import train
 from graft.runs.directory import RunDirectory
+from graft.runs.provenance import version_of
 
 Build = Callable[..., Resolved]
 
@@ -89,3 +90,21 @@ def test_a_large_file_is_told_apart_by_pieces_all_through_it(tmp_path: Path, mon
         path.write_bytes(data)
         seen.add(inputs._hash_weights(path))
     assert len(seen) == 4
+
+
+def test_a_run_is_not_continued_by_other_libraries_or_on_other_items(
+    tmp_path: Path, recipe: Resolved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = prepare(recipe.recipe)
+    run = RunDirectory.create(tmp_path / "runs", "run")
+    with run.stage("prepare") as outputs:
+        outputs["inputs"] = hash_inputs(lab)
+    inputs.require_same_inputs(run, lab)
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs, "version_of", lambda name: "9.9" if name in ("torch", "peft") else version_of(name))
+        with pytest.raises(ConfigError, match=r"torch 2\.\S+ \(now 9\.9\), peft .* changed since"):
+            inputs.require_same_inputs(run, lab)
+    with monkeypatch.context() as patch:  # as when a task makes other items of the same file
+        patch.setattr(inputs, "hash_data", lambda lab: {**hash_data(lab), "t.eval": "0"})
+        with pytest.raises(ConfigError, match=r"run: items of t\.eval changed since"):
+            inputs.require_same_inputs(run, lab)
