@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.conftest import toy_model
 from torch.nn.attention import varlen
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graft.models import attention
 from graft.models.adapters import add_lora
@@ -258,3 +260,29 @@ def test_a_training_by_the_kernel_has_the_losses_of_the_plain_one(kernel: None, 
         assert result.facts["layout"] == layout
         losses[layout] = told
     assert losses["packed"] == pytest.approx(losses["padded"], rel=2e-3)
+
+
+class Waits(TorchDispatchMode):
+    """Notes what would have the processor wait for a GPU: numbers read from tensors, shapes that depend on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.split(".")[0]
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique_dim", "_unique2"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_pass_by_the_kernel_never_has_the_processor_wait(kernel: None) -> None:
+    rows, adapted = some_rows(12), model("qwen3", "lora")
+    layout = engine.choose_layout(adapted, rows, PLAN, PAD)
+    batches = layout.micro_batches(rows, 64)
+    with packed_attention(adapted), Waits() as waits:
+        for batch in batches:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss, _ = head_loss(head_of(adapted), answer_hidden(adapted, batch), batch.targets_N)
+            loss.backward()
+    assert waits.found == []

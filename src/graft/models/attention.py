@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PACKED = "graft_packed"
-"""Name of the attention in transformers' registry."""
+"""Name of the attention in transformers' registry. No mask is registered for it: transformers would look for documents
+in the positions first, and a GPU's answer to that has the processor wait in every pass."""
+
+TRIED = "graft_packed_tried"
+"""The same attention with a mask that notes what the architecture asks for."""
 
 SIMILAR = 0.75
 """A document shorter than this share of the longest of its group begins a new group."""
@@ -106,18 +110,23 @@ def has_kernel(device: torch.device) -> bool:
 
 
 @contextmanager
-def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block the model attends inside documents; without documents it attends causally to the whole row."""
+def packed_attention(model: PreTrainedModel, name: str = PACKED) -> Iterator[None]:
+    """Within the block the model attends inside documents; without documents it attends causally to the whole row.
+
+    Args:
+        model: the model.
+        name: `TRIED` where it is to be noted which masks the model wants.
+    """
     _register()
     configs = _configs(model)
     names = [config._attn_implementation for config in configs]
     try:
         for config in configs:
-            config._attn_implementation_internal = PACKED
+            config._attn_implementation_internal = name
         yield
     finally:
-        for config, name in zip(configs, names, strict=True):
-            config._attn_implementation_internal = name
+        for config, before in zip(configs, names, strict=True):
+            config._attn_implementation_internal = before
 
 
 def why_not_packed(model: PreTrainedModel, longest: int = 0) -> str | None:
@@ -174,7 +183,7 @@ def _probe(inner: Any) -> str | None:
             [layers_of(inner)(input_ids=torch.tensor([ids], device=inner.device), use_cache=False).last_hidden_state[0]
              for ids in (first, second)]
         ).float()  # fmt: skip
-        with packed_attention(inner):
+        with packed_attention(inner, TRIED):
             together = read(first + second, [6, 4])
             beside = read(first + other, [6, 4])
             after = read(other + second, [4, 4])
@@ -184,7 +193,7 @@ def _probe(inner: Any) -> str | None:
                 ((alone, together), (together[:6], beside[:6]), (together[6:], after[4:])))  # fmt: skip
     if not moved <= allowed:
         return f"a neighbour in the row changes a document by {moved:.2g}"
-    with packed_attention(inner), torch.enable_grad():
+    with packed_attention(inner, TRIED), torch.enable_grad():
         reached = _gradient_across(inner, lambda: read(first + second, [6, 4]), 6)
     return f"the gradient of a document reaches its neighbour ({reached:.2g})" if reached else None
 
@@ -223,8 +232,9 @@ def _configs(model: Any) -> list[Any]:
 
 @cache
 def _register() -> None:
-    AttentionInterface.register(PACKED, attend)
-    AttentionMaskInterface.register(PACKED, _no_mask)
+    for name in (PACKED, TRIED):
+        AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(TRIED, _no_mask)
 
 
 @dataclass(slots=True)

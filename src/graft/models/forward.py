@@ -53,12 +53,14 @@ class MicroBatch:
     encoder_mask_BS: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> MicroBatch:
-        """The same on a device."""
+        """The same on a device; CUDA fetches it while it computes, for which memory has to be pinned."""
         if self.ids_BT.device == device:
             return self
 
         def move(tensor: torch.Tensor | None) -> Any:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+            if tensor is None:
+                return None
+            return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
         documents = self.documents and Documents(
             move(self.documents.borders),
