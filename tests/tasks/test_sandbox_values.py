@@ -304,6 +304,8 @@ def test_plain_assertions_in_the_form_of_humaneval_and_mbpp() -> None:
     check = "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\ncheck(total)\n"
     done = run("def total(numbers):\n    return sum(numbers)", check)
     assert (done.verdict, done.tests) == (Verdict.PASSED, 2)
+    beside = run("def total(numbers):\n    return sum(numbers)", check, inside=True)
+    assert (beside.verdict, beside.tests, beside.could_cheat) == (Verdict.PASSED, 2, True)
     assert (
         run("def total(numbers):\n    return sum(numbers)", check.replace("check(total)", "")).verdict is Verdict.FAILED
     )

@@ -16,7 +16,7 @@ import unittest.mock
 from pathlib import Path
 from typing import Any
 
-from .judge import run_cases
+from .judge import begin, run_cases
 
 _WATCHED = (
     unittest.case, unittest.loader, unittest.result, unittest.suite, unittest.mock, unittest, json, types, builtins,
@@ -24,7 +24,7 @@ _WATCHED = (
 
 
 def run(code: str, tests: str) -> dict[str, Any]:
-    """Run a program and the class ``TestCases`` about it in one module.
+    """Run a program and the tests about it in one module.
 
     Returns:
         ``ran``, ``wrong``, ``error`` and ``missing``, as from the judge outside.
@@ -38,15 +38,15 @@ def run(code: str, tests: str) -> dict[str, Any]:
     try:
         exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), module.__dict__)
         own = dict(module.__dict__)
-        exec(compile(tests, "tests.py", "exec"), module.__dict__)
-        cases = _functions(module.__dict__["TestCases"])
         changed = _changed(before, _machinery())
-        result = run_cases(module.__dict__)
+        asserted = begin(tests, module.__dict__)
+        cases = _functions(module.__dict__.get("TestCases"))
+        result = run_cases(module.__dict__, asserted)
     except ModuleNotFoundError as error:
         return {"ran": 0, "wrong": [], "error": str(error), "missing": (error.name or "").partition(".")[0]}
     except Exception as error:
         return {"ran": 0, "wrong": [], "error": f"{type(error).__name__}: {error}", "missing": ""}
-    changed = changed or _changed(before, _machinery()) or _changed(cases, _functions(module.__dict__["TestCases"]))
+    changed = changed or _changed(before, _machinery()) or _changed(cases, _functions(module.__dict__.get("TestCases")))
     if changed or "TestCases" in own:
         told = changed or "TestCases"
         return {"ran": result["ran"], "wrong": ["tampering"], "error": f"the program changed {told}", "missing": ""}

@@ -254,23 +254,19 @@ def run(tests: str, given: Mapping[str, Any], in_place: bool, channel: Channel) 
         return {"ran": 0, "wrong": [], "error": str(begun["error"]), "missing": str(begun["missing"]), "broken": ""}
     prelude, asked, classes = given["prelude"], given["functions"], given["classes"]
     judge = Judge(channel, in_place=in_place, random=bool(re.search(r"\brandom\b", tests + prelude)))
-    made: list[None] = []
     module = types.ModuleType("__test__")
     space = vars(module)
-    space.update({"__asserted__": lambda: made.append(None)})
     sys.modules[module.__name__] = module
     try:
         exec(compile(prelude, "prelude.py", "exec"), space)
-        tree = ast.fix_missing_locations(_Counting().visit(ast.parse(tests)))
-        opened = _left_open(tree, space)
+        opened = _left_open(ast.parse(tests), space)
         names = [name for name in opened if asked is None or name in (*asked, *classes)]
         space.update(judge.find(names, classes))
-        exec(compile(tree, "tests.py", "exec"), space)
-        found = run_cases(space, len(made))
+        found = run_cases(space, begin(tests, space))
     except ModuleNotFoundError as error:
         found = {"ran": 0, "wrong": [], "error": str(error), "missing": (error.name or "").partition(".")[0]}
     except Exception as error:
-        found = {"ran": len(made), "wrong": [], "error": f"{type(error).__name__}: {error}"}
+        found = {"ran": 0, "wrong": [], "error": f"{type(error).__name__}: {error}"}
     if judge.gone:
         raise Gone(judge.broken)
     return {"missing": "", **found, "broken": judge.broken}
@@ -282,7 +278,23 @@ def _left_open(tree: ast.AST, space: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in read if name not in space and not hasattr(builtins, name))
 
 
-def run_cases(space: Mapping[str, Any], asserted: int = 0) -> dict[str, Any]:
+def begin(tests: str, space: dict[str, Any]) -> int:
+    """Run the source of tests in a module.
+
+    Returns:
+        How many plain assertions were made; all of them hold.
+
+    Raises:
+        AssertionError: one of them does not.
+    """
+    made: list[None] = []
+    space["__asserted__"] = partial(made.append, None)
+    tree = ast.fix_missing_locations(_Counting().visit(ast.parse(tests)))
+    exec(compile(tree, "tests.py", "exec"), space)
+    return len(made)
+
+
+def run_cases(space: Mapping[str, Any], asserted: int) -> dict[str, Any]:
     """Run the class ``TestCases`` of a module, where it has one.
 
     Args:
