@@ -43,7 +43,7 @@ def test_every_optional_part_of_the_package_is_explained() -> None:
 def test_machine_disk_libraries_and_extras_are_listed(tmp_path: Path) -> None:
     tables = examine(None, tmp_path).tables
     machine = dict(tables["machine"].rows)
-    assert {"CPU", "memory", "accelerator", "bfloat16", "auto means"} <= set(machine)
+    assert {"CPU", "memory", "accelerator", "bfloat16", "model-written code", "auto means"} <= set(machine)
     assert {row[0] for row in tables["disk"].rows} == {"runs", "copied models"}
     libraries = {row[0]: row[1] for row in tables["libraries"].rows}
     assert libraries["torch"][0].isdigit()

@@ -22,6 +22,7 @@ from graft.pipeline.prepare.served import is_remote as is_served
 from graft.pipeline.prepare.validate import validate
 from graft.runs.cache import cache_folder
 from graft.runs.space import format_bytes, free_bytes
+from graft.tasks.sandbox.execution import kernel_refusal
 
 if TYPE_CHECKING:
     from graft.models.facts import ModelFacts
@@ -136,6 +137,9 @@ def _machine() -> Iterator[tuple[str, ...]]:
     native = "computed natively" if computes_bfloat16(device) else "not computed natively; float32 is used"
     speed = f", {bfloat16_speedup():.1f} times as fast as float32" if device.type == "cpu" else ""
     yield "bfloat16", f"{native}{speed}"
+    refused = kernel_refusal()
+    walls = f"refused, but for --weak-sandbox: {refused}" if refused else "shut in by the kernel"
+    yield "model-written code", f"{walls}; run only with --allow-code-execution"
     yield "auto means", f"device {device.type}, weights {str(pick_dtype('auto', device)).removeprefix('torch.')}"
 
 
