@@ -246,10 +246,12 @@ def test_records_are_compared_item_by_item() -> None:
     after = [record(index, 5 <= index < 62, "a" if index >= 10 else "b") for index in range(100)]
     extra = [record(100, True, "a", undefined="no answer"), {**record(101, True, "a"), "split": "seen"}]
     found = compare_records([*before, *extra], [*after, *extra], "lenient")
+    assert found is not None
     assert (found["n"], found["branch"], found["exported"]) == (100, 0.6, 0.57)
     assert found["change"]["estimate"] == pytest.approx(-0.03)
     assert found["change"]["low"] < -0.03 < found["change"]["high"]
     assert found["same_replies"] == 0.9
+    assert compare_records(before, extra, "lenient") is None
     assert found["smallest_loss"] == pytest.approx(0.0767, abs=1e-4)  # 10√δ = 1.96 + 0.84√(1−δ)
 
 
@@ -269,6 +271,7 @@ def test_exported_files_are_scored_on_the_run_s_items_and_told_in_its_report(
     record = exported(run, tmp_path / "gguf", "gguf", quantize=("f32", "q4_k_m"))
     merged = exported(run, tmp_path / "merged", dtype="float32", score=True)
     for name, scores in (("f32", record["files"]["f32"]["scores"]), ("merged", merged["scores"])):
+        assert (scores["tokens_per_second"] > 0) == (name == "f32")
         for task, found in scores["tasks"].items():
             assert (found["n"], found["same_replies"], found["change"]["estimate"]) == (60, 1.0, 0.0), (name, task)
     assert record["files"]["q4_k_m"]["scores"]["tokens_per_second"] > 0

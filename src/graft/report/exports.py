@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,13 +85,19 @@ def _rows(one: Artefact) -> Iterator[tuple[Cell, ...]]:
             Cell(points_with_interval(change.estimate, change)) if change.defined else Cell(DASH, change.reason),
             Cell(percent(found["same_replies"])),
             _loss(found["smallest_loss"]),
-            Cell(f"{one.scores['tokens_per_second']:,.0f}", one.scores["runtime"]),
+            _speed(one.scores["tokens_per_second"], one.scores["runtime"]),
             Cell(one.summary, kind="text"),
         )
 
 
+def _speed(value: float | None, runtime: str) -> Cell:
+    if value is None or math.isnan(value):
+        return Cell(DASH, f"{runtime} read most right answers in one pass")
+    return Cell(f"{value:,.0f}", runtime)
+
+
 def _loss(value: float | None) -> Cell:
-    return Cell(DASH, "too few items") if value is None or value != value else Cell(points(-value))
+    return Cell(DASH, "too few items") if value is None or math.isnan(value) else Cell(points(-value))
 
 
 def _interval(found: Mapping[str, Any]) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -63,17 +64,20 @@ class Rescoring:
         tasks = list(dict.fromkeys(items.task.card.name for items in lab.items if items.split == "eval"))
         way, thinks = next(iter(ways(lab.recipe, branch)))
         bar = self.progress.task(f"score {kind} with {runtime}", sum(len(items) for items in lab.items))
-        started, compared = time.monotonic(), {}
+        started = time.monotonic()
+        compared: dict[str, Any] = {}
         for task in tasks:
             records = score_task(lab, way, task, backend, thinks=thinks, on_done=bar.advance)
             place = self.request.run.path / "exports" / f"{samples_name(f'{branch.label}-{form}-{kind}', task)}.jsonl"
             write_samples(place, records)
             before = read_samples(samples_path(self.request.run, branch, task))
-            compared[task] = compare_records(before, records, lab.outcome(task, thinks=thinks))
+            found = compare_records(before, records, lab.outcome(task, thinks=thinks))
+            compared |= {task: found} if found is not None else {}
         bar.finish()
         seconds = time.monotonic() - started
-        written = backend.usage.completion_tokens
-        return {"runtime": runtime, "tasks": compared, "seconds": seconds, "tokens_per_second": written / seconds}
+        # transformers reads most right answers in one pass and writes only the others, which is no speed of writing
+        speed = math.nan if backend.local else backend.usage.completion_tokens / seconds
+        return {"runtime": runtime, "tasks": compared, "seconds": seconds, "tokens_per_second": speed}
 
 
 def open_rescoring(request: Request, progress: Progress, *, wanted: bool | None) -> Rescoring | None:
@@ -101,18 +105,21 @@ def open_rescoring(request: Request, progress: Progress, *, wanted: bool | None)
         )
     progress.stage("the run's held-out items")
     lab = prepare(request.recipe, date=run_date(request.run))
-    if request.form == "gguf":  # a chat cannot be asked as the field asks
+    if request.form in FILES_OF_LLAMA_CPP:  # a chat cannot be asked as the field asks
         lab = replace(lab, items=tuple(items for items in lab.items if not items.policy.raw))
     return Rescoring(request, lab, progress) if lab.items else None
 
 
-def compare_records(before: list[dict[str, Any]], after: list[dict[str, Any]], measure: str) -> dict[str, Any]:
+def compare_records(before: list[dict[str, Any]], after: list[dict[str, Any]], measure: str) -> dict[str, Any] | None:
     """The artefact against its branch on the held-out items of a task that both answered.
 
     Args:
         before: the branch's records.
         after: the artefact's.
         measure: the score that is compared.
+
+    Returns:
+        What was found; ``None`` where no item was judged on both sides.
     """
     known = {record["id"]: record for record in before if record["split"] == "eval" and "undefined" not in record}
     found = [
@@ -120,6 +127,8 @@ def compare_records(before: list[dict[str, Any]], after: list[dict[str, Any]], m
         for record in after
         if record["split"] == "eval" and "undefined" not in record and record["id"] in known
     ]
+    if not found:
+        return None
     first, second = (np.array([float(pair[side][measure]) for pair in found]) for side in (0, 1))
     change = paired_change(first, second, np.array([pair[0]["word"] or pair[0]["id"] for pair in found]))
     moved = float((first != second).mean())
@@ -130,7 +139,7 @@ def compare_records(before: list[dict[str, Any]], after: list[dict[str, Any]], m
         "exported": float(second.mean()),
         "change": asdict(change.interval),
         "same_replies": float(np.mean([_text(pair[0]) == _text(pair[1]) for pair in found])),
-        "smallest_loss": detectable_change(len(found), max(moved, 3 / len(found))) if len(found) > 3 else float("nan"),
+        "smallest_loss": detectable_change(len(found), min(1.0, max(moved, 3 / len(found)))),
     }
 
 
