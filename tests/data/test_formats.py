@@ -393,6 +393,7 @@ REJECTED = [CHOSEN[0], {"role": "assistant", "content": "No."}]
         {"prompt": "Why?", "chosen": CHOSEN, "rejected": REJECTED},
         {"prompt": CHOSEN[:1], "chosen": CHOSEN[1:], "rejected": REJECTED[1:]},
         {"chosen": CHOSEN, "rejected": REJECTED},
+        {"prompt": "Why?", "chosen": json.dumps(CHOSEN), "rejected": json.dumps(REJECTED)},
     ],
 )
 def test_of_preferences_the_chosen_answer_is_trained_and_that_is_said(tmp_path: Path, row: Any) -> None:
@@ -400,6 +401,8 @@ def test_of_preferences_the_chosen_answer_is_trained_and_that_is_said(tmp_path: 
     assert "preferences, of which the chosen answer is trained" in found.card.summary
     [example] = examples(found)
     assert (example.prompt, example.gold) == ("Why?", "So.")
+    [code] = examples(task(tmp_path, {"prompt": "Why?", "chosen": "[1, 2]", "rejected": "[]"}))
+    assert code.gold == "[1, 2]"
 
 
 def test_an_answer_that_was_judged_bad_is_left_out_and_counted(tmp_path: Path) -> None:

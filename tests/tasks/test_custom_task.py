@@ -200,6 +200,21 @@ def test_nested_questions_are_asked_over_the_fields_of_what_they_lie_in(tmp_path
     made = own(tmp_path / "a.json", explode="questions[]", prompt=prompt, completion="{answer}")
     found = sorted((example.prompt, example.gold) for example in made.examples("train", limit=None, seed=0))
     assert found[0] == (" | 2019\nSales | 5\nFirst.\nSecond.\nWhat 0?", "0\nmillion")
+    made = own(tmp_path / "a.json", explode="questions[]", prompt="{question}", completion="{answer.1}")
+    assert {example.gold for example in examples(made)} == {"million"}
+    with pytest.raises(DataError, match=r"row 1, questions 1: answer\.2 asks for entry 2, but there are 2 \(30 of 30"):
+        own(tmp_path / "a.json", explode="questions[]", prompt="{question}", completion="{answer.2}")
+
+
+def test_rows_that_lack_a_column_are_counted_wherever_it_is_used(tmp_path: Path) -> None:
+    rows = [{"q": f"q{n}", "l": "yes" if n % 3 else "no"} for n in range(30)]
+    lacking = [{"q": "x"}, {"q": "y"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, [*rows, *lacking])))
+    with pytest.raises(DataError, match=r"line 31: the label column l is empty, as in 2 of 32 rows"):
+        load_user_task(TaskSpec("mine", train=tmp_path / "a.jsonl", held_out=0.3, prompt="{q}", label="l"))
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"l": "yes"}, {"l": "no"}, {"l": "yes"}])))
+    with pytest.raises(DataError, match=r"there is no column q\..*of \d+ rows cannot be used|there is no column q"):
+        load_user_task(TaskSpec("mine", train=tmp_path / "b.jsonl", held_out=0.3, prompt="{q}", label="l"))
 
 
 def test_rows_without_a_published_label_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -83,7 +83,12 @@ class FileRows:
         table = self.read(paths)
         sides: dict[str, array[int]] = {"train": array("q"), "eval": array("q")}
         for index in range(len(table)):
-            sides["eval" if is_held_out(self.key(table[index]), self.held_out) else "train"].append(index)
+            row = table[index]
+            try:
+                key = self.key(row)
+            except DataError:
+                key = whole_row(row)  # bad rows are told together, once all are divided
+            sides["eval" if is_held_out(key, self.held_out) else "train"].append(index)
         for part, chosen in sides.items():
             if not chosen:
                 raise DataError(

@@ -233,8 +233,9 @@ def _completion(row: Row, renamed: Mapping[str, str]) -> list[Turn]:
 
 def _preference(row: Row, renamed: Mapping[str, str]) -> list[Turn]:
     """The chosen answer: a text after the prompt, or the last one of the chosen messages."""
-    chosen = _listed(_value(row, "chosen", renamed))
-    if isinstance(chosen, list) and chosen and _role(chosen[0]) in ("system", "developer", "user"):
+    chosen = _value(row, "chosen", renamed)
+    chosen = _listed(chosen) if _is_chat(_listed(chosen)) else chosen
+    if _is_chat(chosen) and _role(chosen[0]) in ("system", "developer", "user"):
         return _marked_answers(row, _system(row, renamed), chosen)[-1:]  # the whole conversation, the prompt included
     if "prompt" not in row and "prompt" not in renamed:
         raise DataError(

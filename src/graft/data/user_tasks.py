@@ -189,7 +189,7 @@ def _labels_there(spec: TaskSpec, files: Iterable[Iterable[Row]]) -> Mapping[str
         empty: list[str] = []
         count = 0
         for count, row in enumerate(rows, 1):
-            value = column(row, name)
+            value = column(row, name) if name.partition(".")[0] in row else None
             if isinstance(value, dict) or (isinstance(value, list) and spec.several is None):
                 raise DataError(
                     f"{place_of(row)}: the column {name} holds {value!r:.60}, but a row has one label; keep one in the "
@@ -266,10 +266,7 @@ def _asked(spec: TaskSpec, row: Row) -> str:
     shape: Shape = spec.format if named else recognise(tuple(row), spec.columns, spec.name)  # type: ignore[assignment]
     if shape == "text":
         return whole_row(row)
-    try:
-        first = turns(row, shape, spec.columns)[0]
-    except DataError:
-        return whole_row(row)  # bad rows are told together once they are divided
+    first = turns(row, shape, spec.columns)[0]
     before = [(message.role, message.content) for message in first.history if message.role not in ("system", "tools")]
     return json.dumps([*before, first.prompt])
 

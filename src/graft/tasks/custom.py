@@ -66,7 +66,8 @@ def place_of(row: Row, index: int | None = None) -> str:
 
 
 def column(row: Row, name: str) -> Any:
-    """The value of a column; ``doc.title`` is the entry ``title`` of the object, or of each object, in the column.
+    """The value of a column; ``doc.title`` is the entry ``title`` of the object, or of each object, in the column;
+    ``answers.0.text`` is that of the first.
 
     Raises:
         DataError: the row has no such column.
@@ -79,6 +80,10 @@ def column(row: Row, name: str) -> Any:
 def _entry(row: Row, value: Any, name: str, parts: list[str]) -> Any:
     if not parts:
         return value
+    if isinstance(value, list) and parts[0].isdecimal():
+        if int(parts[0]) >= len(value):
+            raise errors.DataError(f"{place_of(row)}: {name} asks for entry {parts[0]}, but there are {len(value)}")
+        return _entry(row, value[int(parts[0])], name, parts[1:])
     if isinstance(value, list):
         return [_entry(row, part, name, parts) for part in value]
     if not isinstance(value, Mapping) or parts[0] not in value:
