@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from graft.cli.main import main
-from graft.config.loading import Resolved
+from graft.config.loading import Resolved, load_recipe
+from graft.config.writing import to_yaml
 from graft.errors import RunError
 from graft.runs.directory import RunDirectory
 
@@ -43,6 +44,7 @@ def test_train_trains_the_task_alone_unless_arms_are_named(asked: list[Resolved]
 
 def test_settings_for_a_run_that_keeps_its_own_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDirectory.create(Path("runs"), "mine")
+    run.recipe.write_text(to_yaml(load_recipe()), encoding="utf-8")
     for arguments in (["sampling.max_new_tokens=3"], ["--device", "cpu"], ["--recipe", "other.yaml"]):
         Path("other.yaml").write_text("eval: {items: 3}\n", encoding="utf-8")
         assert main(["eval", run.name, *arguments]) == 2

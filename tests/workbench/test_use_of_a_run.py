@@ -168,3 +168,27 @@ def test_training_goes_on_from_an_arm(trained: RunDirectory, capsys: pytest.Capt
     run = json.loads(capsys.readouterr().out)["run"]
     begun = load_recipe(Path(run) / "recipe.yaml").recipe
     assert begun.model.id == str(final_folder(trained, branches(load_recipe(trained.recipe).recipe)[0]))
+
+
+def test_a_run_is_scored_on_other_tasks_in_a_run_of_its_own(
+    trained: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.path.rglob("*") if path.is_file()}
+    small = ["--eval-items", "20", "eval.seen_items=0"]
+    assert main(["--runs", str(trained.path.parent), "eval", trained.name, "--tasks", "echo", *small, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    run = RunDirectory.open(found["run"], trained.path.parent)
+    recipe = load_recipe(run.recipe).recipe
+    assert (recipe.eval.tasks, recipe.study.arms, recipe.data.train[0].task) == (("echo",), ("trained",), "mine")
+    assert run.name.endswith("eval-echo")
+    records = read_samples(samples_path(run, branches(recipe)[0], "echo"))
+    assert len(records) == 20
+    assert run.report.is_file()
+    assert {path: path.stat().st_mtime_ns for path in trained.path.rglob("*") if path.is_file()} == before
+    assert torch.equal(*(next(iter(_lora(load_branch(one, recipe, branches(recipe)[0])))) for one in (run, trained)))
+    assert main(["--runs", str(trained.path.parent), "eval", trained.name, "--tasks", "echo", "--lora-r", "9"]) == 2
+    assert "adapter.r is 9 (command line), but graft eval RUN --tasks does not read it" in capsys.readouterr().err
+
+
+def _lora(model: Any) -> list[torch.Tensor]:
+    return [weight for name, weight in model.named_parameters() if "lora_B" in name]

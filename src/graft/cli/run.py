@@ -18,7 +18,7 @@ from graft.cli.progress import open_progress
 from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flags, resolve
 from graft.cli.text import echo
 from graft.config.grid import sampling_grid as read_grid
-from graft.config.loading import Resolved, load_recipe
+from graft.config.loading import COMMAND_LINE, Resolved, load_recipe
 from graft.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -125,13 +125,15 @@ def train_command(
     "eval",
     cls=Command,
     example="""graft eval latest
+               graft eval latest --tasks echo,length --eval-items 500
                graft eval sprout --eval-tasks spelling,count --eval-items 500
                graft eval sprout --sampling-grid "temperature=0,0.7 top_p=0.8,1"
                graft eval qwen3:0.6b model.backend=ollama""",
 )
-@click.argument("target", metavar="RUN|MODEL", shell_complete=complete_runs)
+@click.argument("target", metavar="RUN|RUN:ARM|MODEL", shell_complete=complete_runs)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--recipe", metavar="FILE", shell_complete=complete_recipes, help="Settings for a model.")
+@click.option("--tasks", metavar="A,B,…", help="Tasks to score; for a run, others than its own.")
+@click.option("--recipe", metavar="FILE", shell_complete=complete_recipes, help="Settings and tasks for a model.")
 @click.option("--sampling-grid", metavar="KEY=A,B…", help="Score every combination of these sampling settings too.")
 @recipe_flags
 @click.pass_obj
@@ -140,13 +142,15 @@ def eval_command(
     /,
     target: str,
     overrides: tuple[str, ...],
+    tasks: str | None,
     recipe: str | None,
     sampling_grid: str | None,
     **values: Any,
 ) -> None:
     """Score a run or a model on held-out items.
 
-    A run is scored by its own recipe; flags and overrides are for models.
+    A run is scored by its own recipe. With --tasks its arms are scored on other tasks, in a run of their own; RUN:ARM
+    is a model.
     """
     from graft.cli.lookup import model_of, named_run
     from graft.train.processes import count
@@ -154,27 +158,76 @@ def eval_command(
     if count() > 1:
         raise ConfigError(f"graft eval scores in one process, but {count()} were started; start one")
     flag_values = given_flags(values)
+    if tasks is not None and "eval.tasks" in flag_values:
+        raise ConfigError("--tasks and --eval-tasks are the same; give one of them")
+    flag_values |= {} if tasks is None else {"eval.tasks": tasks}
+    root = resolve(common, None, [pair for pair in overrides if pair.startswith("runs=")]).recipe.runs
+    run = named_run(target, root)
+    if run is not None:
+        _eval_run(common, run, list(overrides), recipe, sampling_grid, flag_values)
+        return
     resolved = resolve(common, recipe, overrides, flag_values, _use_of_eval(sampling_grid, flag_values))
     if sampling_grid is not None:
         read_grid(sampling_grid, resolved.recipe.sampling)  # a mistake is told before torch loads
-    run = named_run(target, resolved.recipe.runs)
-    if run is not None:
-        _refuse_settings(run, recipe, resolved)
-    served = resolved.recipe.model.backend != "transformers"
-    name = str(run.path) if run else target if served else model_of(target, resolved.recipe.runs)
+    model = target if resolved.recipe.model.backend != "transformers" else model_of(target, root)
 
     def work(progress: Progress) -> Outcome:
         from graft.pipeline.run import evaluate
 
-        return evaluate(name, resolved, progress=progress, sampling_grid=sampling_grid)
+        return evaluate(model, resolved, progress=progress, sampling_grid=sampling_grid)
 
-    _compute(
-        common,
-        "eval",
-        resolved,
-        work,
-        options="" if sampling_grid is None else f" --sampling-grid {shlex.quote(sampling_grid)}",
-    )
+    _compute(common, "eval", resolved, work, options=_grid_option(sampling_grid))
+
+
+def _grid_option(sampling_grid: str | None) -> str:
+    return "" if sampling_grid is None else f" --sampling-grid {shlex.quote(sampling_grid)}"
+
+
+def _eval_run(
+    common: Common,
+    run: RunDirectory,
+    overrides: list[str],
+    recipe: str | None,
+    sampling_grid: str | None,
+    flag_values: dict[str, Any],
+) -> None:
+    """Score what a run has not scored yet or, where tasks are named, its arms on these."""
+    resolved = load_recipe(run.recipe, overrides, flag_values)
+    if sampling_grid is not None:
+        read_grid(sampling_grid, resolved.recipe.sampling)
+    kept = ("runs", "model.url")
+    typed = [key for key, origin in resolved.origins.items() if origin == COMMAND_LINE and key not in kept]
+    further = "eval.tasks" in typed
+    if not further and (typed or recipe):
+        told = ", ".join([*typed, *([f"--recipe {recipe}"] if recipe else [])])
+        raise ConfigError(
+            f"{run.name} is a run, which is scored by its own recipe ({run.recipe}); {told} would have no effect. Name "
+            "other tasks for its arms with --tasks, or start a run: graft run RECIPE"
+        )
+    if further and sampling_grid is not None:
+        raise ConfigError("--sampling-grid is about the run's own tasks; leave it or --tasks out")
+    if further:
+        resolved = _further(resolved, recipe)
+
+    def work(progress: Progress) -> Outcome:
+        from graft.pipeline.run import evaluate, evaluate_further
+
+        if further:
+            return evaluate_further(run, resolved, progress=progress)
+        return evaluate(str(run.path), resolved, progress=progress, sampling_grid=sampling_grid)
+
+    _compute(common, "eval", resolved, work, None if further else run, _grid_option(sampling_grid))
+
+
+def _further(resolved: Resolved, recipe: str | None) -> Resolved:
+    """A run's recipe for other tasks, which may stand in a recipe of their own."""
+    from graft.pipeline.prepare.effect import Use, effective
+    from graft.pipeline.prepare.further import READS, further_recipe
+
+    typed = {key: origin for key, origin in resolved.origins.items() if origin == COMMAND_LINE}
+    use = Use("graft eval RUN --tasks", READS, "the run keeps its own; leave it out")
+    effective(replace(resolved, origins=typed), use)
+    return further_recipe(resolved, load_recipe(Path(recipe)).recipe.data.tasks if recipe else ())
 
 
 def _use_of_eval(sampling_grid: str | None, flag_values: Mapping[str, Any]) -> Use:
@@ -185,16 +238,6 @@ def _use_of_eval(sampling_grid: str | None, flag_values: Mapping[str, Any]) -> U
     varied = ("temperature", "top_p", "top_k", "min_p", "seed") if sampling_grid is not None else ()
     instead = "it scores the model that is named as it is; leave it out"
     return Use("graft eval", reads, instead, tuple(f"sampling.{name}" for name in varied))
-
-
-def _refuse_settings(run: RunDirectory, recipe: str | None, resolved: Resolved) -> None:
-    """A run is scored by the recipe that it was trained by, so that its arms stay comparable."""
-    given = [key for key in resolved.origins if key != "runs"] if recipe is None else [f"--recipe {recipe}"]
-    if given:
-        raise ConfigError(
-            f"{run.name} is a run, which is scored by its own recipe ({run.recipe}); {', '.join(given)} would have no "
-            "effect. Leave it out, or start a run with it: graft run RECIPE"
-        )
 
 
 def _to_resume(common: Common, resume: str | None) -> RunDirectory | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.config.grid import sampling_grid as read_grid
-from graft.config.loading import Resolved, load_recipe
+from graft.config.loading import COMMAND_LINE, Resolved, load_recipe
 from graft.config.naming import run_name
 from graft.config.schema import Recipe
 from graft.errors import RunError
@@ -25,6 +25,7 @@ from graft.pipeline.judge.tokens import tokens_sentence
 from graft.pipeline.outcome import Outcome, Table, now
 from graft.pipeline.places import GRID_FILE, report_leaves
 from graft.pipeline.prepare.boundary import prove_decoding, run_date
+from graft.pipeline.prepare.further import adopt
 from graft.pipeline.prepare.integrity import is_due, warn_unlisted
 from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.number_formats import settle_precision
@@ -77,13 +78,14 @@ def evaluate(target: str, resolved: Resolved, *, progress: Progress, sampling_gr
 
     Args:
         target: name or path of a run, or a model id.
-        resolved: settings for a model; a run keeps its own.
+        resolved: settings for a model; a run keeps its own but for the address of its server.
         progress: what is told while it runs.
         sampling_grid: combinations of sampling settings to score beside the recipe's own.
     """
     found = find_run(target, resolved.recipe.runs)
     if found is not None:
-        stored = load_recipe(found.recipe)
+        typed = resolved.origins.get("model.url") == COMMAND_LINE  # its password is not stored
+        stored = load_recipe(found.recipe, [f"model.url={resolved.recipe.model.url}"] if typed else [])
         return _stages(stored, progress, found, train=False, score=True, grid=_grid(stored.recipe, sampling_grid))
     sections = {"model": {"id": target}, "study": {"arms": ("base",)}}
     changed = {key: getattr(resolved.recipe, key).model_copy(update=update) for key, update in sections.items()}
@@ -91,6 +93,17 @@ def evaluate(target: str, resolved: Resolved, *, progress: Progress, sampling_gr
     origins = {**resolved.origins, "model.id": "command line", "study.arms": "graft eval"}
     grid = _grid(recipe, sampling_grid)
     return _stages(Resolved(recipe, origins), progress, None, train=False, score=True, grid=grid)
+
+
+def evaluate_further(run: RunDirectory, resolved: Resolved, *, progress: Progress) -> Outcome:
+    """Score the arms of a run on other tasks, in a new run that has them by a link.
+
+    Args:
+        run: the run, trained to its end.
+        resolved: what `graft.pipeline.prepare.further.further_recipe` made of its recipe.
+        progress: what is told while it runs.
+    """
+    return _stages(resolved, progress, None, train=False, score=True, first=run)
 
 
 def _grid(recipe: Recipe, text: str | None) -> list[Point]:
@@ -145,11 +158,12 @@ def _stages(
     score: bool,
     grid: Sequence[Point] = (),
     repair: bool = False,
+    first: RunDirectory | None = None,
 ) -> Outcome:
     recipe = resolved.recipe
     validate(recipe, training=train)
     progress.stage("prepare")
-    lab = prepare(recipe, date=run_date(resume))
+    lab = prepare(recipe, date=run_date(resume or first))
     if lab.audit is not None:
         lab.audit.require()
     looked = None
@@ -159,6 +173,8 @@ def _stages(
     directory = (
         continued(resume, lab) if resume else RunDirectory.create(recipe.runs, run_name(recipe, now(), labels(recipe)))
     )
+    if first is not None:
+        adopt(directory, first)
     with directory.hold(), open_log(directory.log):
         if looked is not None:
             write_preparation(directory, resolved, lab, looked, progress)
