@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from tests.conftest import toy_model
+from tests.models.families import toy_of
 
 pytest.importorskip("trl", reason="needs pip install 'graft-lm[trl]'")
 
@@ -157,6 +158,19 @@ def test_a_training_begun_by_trl_is_continued_by_graft(tmp_path: Path) -> None:
     whole, _, _ = trained("native", "lora", tmp_path / "whole", plan)
     assert [r.step for r in continued] == [5, 6]
     assert [r.loss for r in continued] == pytest.approx([r.loss for r in whole[-2:]], abs=1e-4)
+
+
+def test_a_head_that_trl_guesses_wrong_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    capped, rows = toy_of("recurrent_gemma", logits_soft_cap=0.5), [TokenRow((3, 4, 5), (6, 7)), TokenRow((8,), (9,))]
+    plan = replace(PLAN, steps=1, batch_size=2, warmup_steps=0)
+    with pytest.raises(TrainError, match=r"TRL does not compute what RecurrentGemmaForCausalLM does.*self_check: off"):
+        trl_engine.fit(capped, rows, plan, pad_id=0, folder=tmp_path)
+
+
+def test_what_trl_computes_is_compared_and_stored(tmp_path: Path) -> None:
+    rows = some_rows(6)
+    result = trl_engine.fit(model("full"), rows, replace(PLAN, steps=1), pad_id=PAD, folder=tmp_path)
+    assert float(str(result.facts["checked"]).removeprefix("relative error ")) < 1e-5
 
 
 def test_bad_input_is_refused_as_by_graft(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ from graft.train.loop import GraftLoop, Watcher, loop_options, own_optimizer, ru
 from graft.train.memory import token_budget
 from graft.train.plan import SILENT, FitResult, Hooks, Plan
 from graft.train.precision import Arithmetic, arithmetic
-from graft.train.trl_engine import as_it_was, mixed_precision
-from graft.types import Completion, Prompt, Sampling
+from graft.train.self_check import check_losses
+from graft.train.trl_engine import as_it_was, fused_losses, mixed_precision
+from graft.types import Completion, Prompt, Sampling, TokenRow
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is what keeps TRL away from our prompts
 
@@ -155,12 +157,23 @@ def fit_grpo(
             rollout_func=rollout,
         )
         _keep_reference(trainer, reference, grpo)
+        checked = _check(types, prompts, plan, grpo, pad_id=int(tokenizer.pad_token_id))
         evaluate = types.as_scored(hooks.evaluate)
         result = run_loop(trainer, model, (), watcher, folder, plan=plan, evaluate=evaluate)
     tokens = int(trainer.state.num_input_tokens_seen)
-    facts = {**result.facts, "final_reward": rewards.last, "replies": rollout.replies}
+    facts = {**result.facts, **checked, "final_reward": rewards.last, "replies": rollout.replies}
     read = min(result.steps * plan.batch_size, len(prompts))
     return replace(result, rows=read, tokens=tokens, trained_tokens=rollout.tokens, facts=facts)
+
+
+def _check(
+    types: Arithmetic, prompts: Sequence[Sequence[int]], plan: Plan, grpo: GrpoPlan, *, pad_id: int
+) -> dict[str, str]:
+    """Hold the probabilities that TRL makes of prompts against the model's own."""
+    rows = [TokenRow(tuple(ids[:1]), tuple(ids[1:])) for ids in prompts if len(ids) > 1]
+    losses = partial(fused_losses, types.model, pad_id=pad_id)
+    whose, heat = "TRL, which GRPO is trained by,", grpo.temperature
+    return check_losses(types, rows, plan, losses, pad_id=pad_id, whose=whose, temperature=heat) if rows else {}
 
 
 class _Rollout:

@@ -109,6 +109,52 @@ def check_engine(
     )
 
 
+def check_losses(
+    types: Arithmetic,
+    rows: Sequence[TokenRow],
+    plan: Plan,
+    losses: Callable[[Sequence[TokenRow]], torch.Tensor],
+    *,
+    pad_id: int,
+    whose: str,
+    temperature: float = 1.0,
+) -> dict[str, str]:
+    """Hold another engine's loss and gradient against the model's own forward pass.
+
+    Args:
+        types: the types that the training computes in.
+        rows: the rows of the training.
+        plan: its settings; nothing is compared where they say so.
+        losses: the sum of the other engine's losses of rows, in nats, with a gradient.
+        pad_id: what padding is.
+        whose: the other engine.
+        temperature: divides the logits in that engine.
+
+    Returns:
+        For the records what was compared.
+
+    Raises:
+        TrainError: they differ.
+    """
+    if not plan.self_check:
+        return {}
+    model, chosen = types.model, _some_rows(rows, plan.seed)
+
+    def found() -> Iterator[torch.Tensor]:
+        with types.autocast():
+            yield losses(chosen)
+
+    with evaluating(model):
+        right = _plainly(types, chosen, plan, pad_id, temperature)
+        told = _figures(model, found()).error(right)
+    if math.isfinite(right.loss) and not all(map(operator.le, told, _allowed(types))):
+        raise TrainError(
+            f"{whose} does not compute what {type(model).__name__} does: the relative error of its loss is "
+            f"{told[0]:.2g}, of its gradient {told[1]:.2g}; engine.self_check: off trains it anyway"
+        )
+    return {"checked": f"relative error {max(told):.0e}"}
+
+
 def _ways(model: PreTrainedModel, layout: Layout, where: Callable[[Layout], str]) -> Iterator[Layout]:
     """Layouts from the fastest to the plainest; each is asked for when the one before has failed."""
     yield layout
@@ -181,7 +227,7 @@ def _allowed(types: Arithmetic) -> tuple[float, float]:
     return ALLOWED.get(types.model.dtype, COARSE)
 
 
-def _plainly(types: Arithmetic, rows: Sequence[TokenRow], plan: Plan, pad_id: int) -> Figures:
+def _plainly(types: Arithmetic, rows: Sequence[TokenRow], plan: Plan, pad_id: int, temperature: float = 1.0) -> Figures:
     """By the model's own forward pass, row by row."""
     model = types.model
 
@@ -189,7 +235,7 @@ def _plainly(types: Arithmetic, rows: Sequence[TokenRow], plan: Plan, pad_id: in
         for row in rows:
             batch = rows_batch(model, [row], pad_id)
             with types.autocast():
-                logits_NV = whole_logits(model, batch)
+                logits_NV = whole_logits(model, batch) / temperature
                 yield head_loss(Head(torch.nn.Identity()), logits_NV, batch.targets_N, allowed=plan.allowed_ids)[0]
 
     return _figures(model, losses())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,12 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from graft.errors import ConfigError, TrainError
+from graft.models.forward import pad_rows
 from graft.train.loop import GraftLoop, Watcher, check_rows, loop_options, own_optimizer, run_loop
 from graft.train.memory import token_budget
 from graft.train.plan import SILENT, FitResult, Hooks, Plan, StepReport
 from graft.train.precision import Arithmetic, arithmetic
+from graft.train.self_check import check_losses
 from graft.types import TokenRow
 
 if TYPE_CHECKING:
@@ -67,8 +71,12 @@ def fit(
             raise TrainError(f"TRL refuses this training: {error}; use engine.name: native") from error
         trainer.processing_class = None  # demanded, but there is no text: it would only overwrite the end-of-turn ids
         trainer.model_accepts_loss_kwargs = True  # the mean is over the step's tokens for every architecture
+        checked = check_losses(
+            types, rows, plan, partial(fused_losses, model, pad_id=pad_id), pad_id=pad_id, whose="TRL"
+        )
         evaluate = types.as_scored(hooks.evaluate)
-        return run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
+        result = run_loop(trainer, model, rows, watcher, folder, plan=plan, evaluate=evaluate)
+    return replace(result, facts={**result.facts, **checked})
 
 
 def as_dataset(rows: Sequence[TokenRow]) -> Dataset:
@@ -79,6 +87,18 @@ def as_dataset(rows: Sequence[TokenRow]) -> Dataset:
             "labels": [_labels(row) for row in rows],
         }
     )
+
+
+def fused_losses(model: PreTrainedModel, rows: Sequence[TokenRow], *, pad_id: int) -> torch.Tensor:
+    """The sum of the losses of padded rows by the head that TRL put on a model, which it guesses from its config."""
+    ids_BT, labels_BT = (table.to(model.device) for table in pad_rows(rows, pad_id))
+    lengths_B1 = torch.tensor([[len(row)] for row in rows], device=model.device)
+    mask_BT = (torch.arange(ids_BT.shape[1], device=model.device) < lengths_B1).long()
+    outputs = model(
+        input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT, use_cache=False, fused_lm_head=True
+    )  # fmt: skip
+    losses: torch.Tensor = -outputs.log_probs.sum()
+    return losses
 
 
 def rows_at_once(rows: Sequence[TokenRow], plan: Plan, budget: int) -> int:
