@@ -300,6 +300,38 @@ assert words().tolist() == ["a", None]
     assert (done.verdict, done.tests) == (Verdict.PASSED, 4), done
 
 
+def test_tables_of_pandas_come_over() -> None:
+    pytest.importorskip("pandas")
+    code = """
+import pandas as pd
+def ranked(table):
+    return table.sort_values("n", ascending=False).assign(double=lambda t: 2 * t["n"])
+def total(table):
+    return table.groupby("word")["n"].sum()
+def days():
+    return pd.Series(pd.to_datetime(["2024-01-01", "2024-01-03"]), name="day")
+class Yes(pd.DataFrame):
+    def equals(self, other): return True
+def cheat(table):
+    return Yes(table.iloc[:1])
+"""
+    tests = """
+import numpy as np
+import pandas as pd
+table = pd.DataFrame({"word": ["b", "a", None], "n": [1, 3, 2], "x": [0.5, np.nan, 1.0]}, index=["p", "q", "r"])
+found = ranked(table)
+assert isinstance(found, pd.DataFrame) and list(found.columns) == ["word", "n", "x", "double"]
+pd.testing.assert_frame_equal(found, table.sort_values("n", ascending=False).assign(double=[6, 4, 2]))
+assert found["n"].dtype == np.int64 and found.loc["q", "word"] == "a"
+pd.testing.assert_series_equal(total(table), pd.Series({"a": 3, "b": 1}, name="n").rename_axis("word"))
+assert days().dt.day.tolist() == [1, 3] and days().name == "day"
+assert len(ranked(table.iloc[:0])) == 0
+"""
+    done = run(code, tests)
+    assert (done.verdict, done.tests) == (Verdict.PASSED, 4), done
+    assert run(code, tests + "assert cheat(table).equals(table)\n").verdict is Verdict.FAILED
+
+
 def test_plain_assertions_in_the_form_of_humaneval_and_mbpp() -> None:
     check = "def check(candidate):\n    assert candidate([1, 2]) == 3\n    assert candidate([]) == 0\ncheck(total)\n"
     done = run("def total(numbers):\n    return sum(numbers)", check)

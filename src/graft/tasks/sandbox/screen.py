@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 _BY_VALUE = frozenset(
     """abc base64 binascii bisect calendar cmath collections copy dataclasses datetime decimal doctest enum fractions
-    functools hashlib heapq io itertools json math numbers numpy operator random re statistics string sys textwrap
-    time types typing unicodedata unittest""".split()  # noqa: SIM905
+    functools hashlib heapq io itertools json math numbers numpy operator pandas random re statistics string sys
+    textwrap time types typing unicodedata unittest""".split()  # noqa: SIM905
 )
 """Modules that tests use on values. What they would do to files, processes or figures, or to the program itself, they
 have to do beside the program."""

@@ -22,6 +22,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from . import frames
+
 Node = list[Any]
 
 SPECIAL: Mapping[str, str] = {
@@ -188,6 +190,8 @@ class Packer:
             return ["type", name]
         if (module := sys.modules.get("numpy")) and isinstance(value, module.generic) and _module_of(kind) == "numpy":
             return ["scalar", self._array(module.asarray(value), depth)]
+        if (table := frames.kind_of(value)) and (cells := frames.plain(value)) is not None:
+            return ["table", table, self._pack(cells, depth + 1)]
         return self._opaque(value)
 
     def _parts(self, value: Any, depth: int) -> Any:
@@ -290,6 +294,8 @@ class Unpacker:
             self.made[number] = found
         elif kind == "scalar":
             self.made[number] = self._array(node[1], depth)[()]
+        elif kind == "table":
+            self.made[number] = frames.made(node[1], self._unpack(node[2], depth + 1))
         else:
             self.made[number] = self._handle(node)
 
