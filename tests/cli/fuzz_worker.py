@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 300.0
 CRASHED = 70
 
 

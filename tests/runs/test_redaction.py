@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from graft import report
 from graft.errors import ConfigError
 from graft.runs import redaction
 from graft.runs.files import write_json, write_text
@@ -28,6 +29,7 @@ def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         ("s3://k%40y:p@ss@bucket/x", "s3://***@bucket/x"),
         ("see https://hub/x?a=1&X-Amz-Signature=ab12&b=2", "see https://hub/x?a=1&X-Amz-Signature=***&b=2"),
         ("https://blob/x?sv=1&sig=a%2Fb", "https://blob/x?sv=1&sig=***"),
+        ("https://blob/x?a=1&amp;access_token=ab&amp;b=2", "https://blob/x?a=1&amp;access_token=***&amp;b=2"),
         ("{'Authorization': 'Bearer abcdefg'}", "{'Authorization': 'Bearer ***'}"),
         ('{"authorization": "Basic bWU6cGFzcw=="}', '{"authorization": "Basic ***"}'),
         ("authorization=abc123", "authorization=***"),
@@ -55,6 +57,13 @@ def test_forms_that_only_secrets_have_are_masked(text: str, shown: str) -> None:
         '["http://a.org","b@c.org"]',
         "basic understanding of token counts: 12",
         "sk-learn and AKIA",
+        "if (a&&event.key==='Enter'&&b.token==c) x = y ? key=1 : 0; a?token===b:c",
+        "bearer certificates, https://x/?design=blue",
+        *(
+            path.read_text(encoding="utf-8")
+            for path in sorted(Path(report.__file__).parent.iterdir())
+            if path.is_file()
+        ),
     ],
 )
 def test_what_only_looks_like_a_secret_stays(text: str) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from graft.errors import ConfigError
 
 MASK = "***"
-SHORTEST = 6
+SHORTEST = 8
 """Characters."""
 
 _NAMES = frozenset(
@@ -35,9 +35,10 @@ _FORMS = re.compile(
     r"|(?<=://)[^/\s?#\"'<>,\\]+(?=@)"
 )
 _NAMED = re.compile(
-    r"([?&][^=&\s\"'<>]*(?:token|key|signature|sig|secret|password|credential|auth)[^=&\s\"'<>]*=)[^&\s#\"'<>\\]+"
+    r"((?<=[\w/%.~-])[?&](?:amp;)?(?:sig|[\w.~-]*(?:token|key|signature|secret|password|credential|auth)[\w.~-]*)=)"
+    r"[^=&\s#\"'<>\\][^&\s#\"'<>\\]*"
     r"|(\b(?:proxy-)?authorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:\w+\s+)?)[^\s\"',;<>\\]+"
-    r"|(\bBearer\s+)[^\s\"',;<>\\]{6,}"
+    r"|(\b(?-i:Bearer)\s+)[^\s\"',;<>\\]{6,}"
     r"|(\b(?:x-)?(?:api[-_]?key|(?:access|auth|refresh|session|security)[-_]token|client[-_]secret|set-cookie)"
     r"\\?[\"']?\s*[:=]\s*\\?[\"']?)[^\s\"',;&<>\\]+",
     re.IGNORECASE,
