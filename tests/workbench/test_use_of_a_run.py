@@ -25,6 +25,7 @@ from graft.pipeline.train.weights import load_branch
 from graft.runs.directory import RunDirectory
 from graft.runs.samples import read_samples
 from graft.workbench import predict as predicting
+from graft.workbench.chat import open_partners
 from graft.workbench.predict import Predictor, open_predictor, predict
 
 pytestmark = pytest.mark.slow
@@ -188,6 +189,22 @@ def test_a_run_is_scored_on_other_tasks_in_a_run_of_its_own(
     assert torch.equal(*(next(iter(_lora(load_branch(one, recipe, branches(recipe)[0])))) for one in (run, trained)))
     assert main(["--runs", str(trained.path.parent), "eval", trained.name, "--tasks", "echo", "--lora-r", "9"]) == 2
     assert "adapter.r is 9 (command line), but graft eval RUN --tasks does not read it" in capsys.readouterr().err
+
+
+def test_chat_asks_with_the_prompt_of_the_task_until_it_is_raw(trained: RunDirectory) -> None:
+    first, base = open_partners(trained.name, ["sampling.max_new_tokens=2"], trained.path.parent, against="base")
+    for one in (first, base):
+        list(one.answer("late number 3"))
+        assert one.turns[0].content == "What is this? late number 3"
+        assert one.task is not None
+        shares = one.task.probabilities("late number 3")
+        assert {*shares} == {*KINDS.values()}
+        assert sum(shares.values()) == pytest.approx(1)
+        list(one.answer("great"))
+        assert [turn.content for turn in one.turns[:1]] == ["What is this? great"]
+    first.set_raw()
+    list(first.answer("late"))
+    assert first.turns[0].content == "late"
 
 
 def _lora(model: Any) -> list[torch.Tensor]:

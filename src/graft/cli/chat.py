@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from graft.types import Completion
     from graft.workbench.chat import Partner
 
+MOST_LABELS = 3
+"""Labels whose probabilities are shown beside a reply."""
+
 SIDE_BY_SIDE_COLUMNS = 80
 """Narrower terminals show two replies one below the other."""
 
@@ -31,8 +34,9 @@ HELP = {
     "/help": "show this",
     "/quit": "leave (so does the end of the input)",
 }
+TASK_HELP = {"/raw": "converse, without the prompt of the run's task"}
 STYLE_HELP = {"/style NAME": "ask for replies in this style; without NAME, for no style"}
-COMMANDS = (*(line.split()[0] for line in HELP), "/style")
+COMMANDS = (*(line.split()[0] for line in HELP), "/style", "/raw")
 
 
 @click.command(
@@ -50,6 +54,7 @@ COMMANDS = (*(line.split()[0] for line in HELP), "/style")
 def chat_command(common: Common, target: str, overrides: tuple[str, ...], against: str | None, arm: str | None) -> None:
     """Talk to a model or a run, or to two side by side.
 
+    A run whose task has a prompt about one text asks every message with it and shows the probabilities of its labels.
     Settings such as sampling.temperature=0.7, thinking=on or model.system="Be brief." may follow. Messages are read
     line by line, also from a pipe. /help lists what can be typed instead of a message.
     """
@@ -66,6 +71,8 @@ def chat_command(common: Common, target: str, overrides: tuple[str, ...], agains
     interactive = sys.stdin.isatty()
     if interactive and not common.quiet:
         echo(f"{' and '.join(p.name for p in partners)}. /help lists the commands.", err=True)
+        if task := partners[0].task:
+            echo(f"Every message is asked with the prompt of {task.task.card.name}; /raw for a conversation.", err=True)
     transcript = [turn for line in _lines(interactive) if (turn := _turn(common, partners, line, interactive))]
     if common.json:
         print_json(transcript)
@@ -116,6 +123,7 @@ def _command(partners: Sequence[Partner], line: str) -> str:
     name, _, rest = line.partition(" ")
     if name == "/help":
         known = {**HELP, **(STYLE_HELP if any(partner.styles for partner in partners) else {})}
+        known |= TASK_HELP if any(partner.task for partner in partners) else {}
         width = max(map(len, known))
         return "\n".join(f"{command:{width}}  {meaning}" for command, meaning in known.items())
     if name == "/reset":
@@ -126,6 +134,10 @@ def _command(partners: Sequence[Partner], line: str) -> str:
         for partner in partners:
             partner.set_system(rest.strip() or None)
         return "A new conversation with this system turn." if rest.strip() else "A new conversation, no system turn."
+    if name == "/raw":
+        for partner in partners:
+            partner.set_raw()
+        return "A conversation, without the prompt of a task."
     if name == "/style":
         return _choose_style(partners, rest.strip() or None)
     near = close_match(name, COMMANDS)
@@ -152,12 +164,14 @@ class Reply:
         text: what is written so far.
         seconds: from the question to the last piece.
         completion: the whole, at the end.
+        labels: probabilities of the labels of the run's task, the likeliest first; empty for other replies.
     """
 
     model: str
     text: str = ""
     seconds: float = 0.0
     completion: Completion | None = None
+    labels: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -174,6 +188,7 @@ class Reply:
             return ""
         speed = f", {self.tokens / self.seconds:.1f} tokens/s" if self.seconds > 0 else ""
         cut = "" if self.completion.finished else ", cut at the limit"
+        cut += "".join(f", {label} {share:.0%}" for label, share in list(self.labels.items())[:MOST_LABELS])
         return f"{self.tokens} token{'' if self.tokens == 1 else 's'}, {duration(self.seconds)}{speed}{cut}"
 
     def to_json(self) -> dict[str, Any]:
@@ -186,11 +201,13 @@ class Reply:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "finished": self.completion.finished if self.completion else False,
+            **({"labels": self.labels} if self.labels else {}),
         }
 
 
 def _write(partner: Partner, reply: Reply, message: str) -> Iterator[str]:
     """Stream a reply into its record, piece by piece."""
+    reply.labels = partner.task.probabilities(message) if partner.task else {}
     start = time.perf_counter()
     for delta in partner.answer(message):
         reply.text += delta.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from graft.config.schema import Recipe
 from graft.data.chat import ChatPolicy, check_policy, opens_thinking, render_chat, with_system
 from graft.data.thinking import split_thinking
 from graft.data.tokens import prompt_ids
-from graft.errors import ConfigError, ModelError, choices
+from graft.errors import ConfigError, DataError, ModelError, choices
 from graft.models.backends.base import Backend
 from graft.models.sampling import from_section
 from graft.models.style import PRESETS
@@ -28,9 +29,12 @@ from graft.pipeline.train.weights import load_branch, load_untouched
 from graft.runs.directory import RunDirectory
 from graft.tasks.style import style_name
 from graft.types import Delta, Message, Prompt, Sampling
+from graft.workbench.predict import Predictor, asker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+LOG = logging.getLogger(__name__)
 
 BASE = "base"
 """Stands for the untouched model of the run or model that one talks to."""
@@ -63,6 +67,7 @@ class Partner:
         turns: user and assistant turns, answers without their thinking.
         styles: control tokens of the model by the name of their style.
         style: name of the style that every user turn asks for; ``None`` for none.
+        task: asks every message by itself with the prompt of the run's task; ``None`` for a conversation.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Partner:
     turns: list[Message] = field(default_factory=list)
     styles: dict[str, str] = field(default_factory=dict)
     style: str | None = None
+    task: Predictor | None = None
 
     def answer(self, text: str) -> Iterator[Delta]:
         """Stream the reply to one more user turn; both become part of the conversation when it is complete.
@@ -82,6 +88,8 @@ class Partner:
         Raises:
             ModelError: the conversation is longer than the model's context, or its template fails.
         """
+        if self.task is not None:
+            self.turns, text = [], self.task.prompt(text)
         token = self.styles[self.style] if self.style else ""
         turns = [*self.turns, Message("user", token + text)]
         rendered = render_chat(self.tokenizer, turns, self.policy, think=self.think)
@@ -91,6 +99,11 @@ class Partner:
                 reply = split_thinking(delta.completion.text, opened=opens_thinking(rendered))
                 self.turns = [*turns, Message("assistant", reply.answer)]
             yield delta
+
+    def set_raw(self) -> None:
+        """Converse from now on instead of asking with the task's prompt."""
+        self.task = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget the conversation; the system turn stays."""
@@ -105,6 +118,8 @@ class Partner:
         policy = replace(self.policy, system=text)
         check_policy(self.tokenizer, policy)
         self.policy = policy
+        if self.task is not None:
+            self.task = replace(self.task, policy=policy)
         self.reset()
 
     def set_style(self, name: str | None) -> None:
@@ -152,6 +167,8 @@ def open_partners(
     if against is None:
         return (first,)
     second = _partner(recipe, BASE) if against == BASE else _open(against, overrides, root, None)[0]
+    if first.task is not None and against == BASE:
+        second.task = replace(first.task, backend=second.backend, temperature=1.0, name=BASE)
     if second.name == first.name:
         second = replace(second, name=f"{second.name} (2)")
     return first, replace(second, sampling=first.sampling)
@@ -191,4 +208,9 @@ def _partner(recipe: Recipe, name: str, run: RunDirectory | None = None, branch:
     sampling = thinking_sampling(recipe) if think else from_section(recipe.sampling)
     backend = open_backend(recipe, tokenizer, model, thinking=think)
     styles = {style_name(token): token for token in recipe.style.tokens}
-    return Partner(name, backend, tokenizer, policy, think, sampling, limits.positions, styles=styles)
+    try:
+        task = asker(recipe, run, branch, tokenizer, policy, backend) if run and branch else None
+    except DataError as error:
+        LOG.warning("the run's task cannot ask, so this is a conversation: %s", error)
+        task = None
+    return Partner(name, backend, tokenizer, policy, think, sampling, limits.positions, styles=styles, task=task)

@@ -104,6 +104,25 @@ class Predictor:
                 found[example.id] = answer
         return list(found.values())
 
+    def prompt(self, text: str) -> str:
+        """The task's prompt about one text.
+
+        Raises:
+            DataError: the task makes no prompt of it.
+        """
+        (column,) = _wanted(self.task)
+        made = self.task.example(_without_answer(self.task, {column: text}), 0)
+        if made is None or made.prompt is None:
+            raise DataError(f"task {self.task.card.name} makes no prompt of {text!r:.60}")
+        return made.prompt
+
+    def probabilities(self, text: str) -> dict[str, float]:
+        """The labels of one text, the likeliest first; none for a task without labels."""
+        (column,) = _wanted(self.task)
+        answer = self.answers([{column: text}], 0, 0.0)[0]
+        found = {key[2:-1]: share for key, share in answer.items() if key.startswith("p(")}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
     def _of_items(self, items: Items, thinks: bool, least: float) -> list[dict[str, Any]]:
         scored = label_records(self.backend, items, way=self.recipe.eval.labels)
         if all(scored):
@@ -176,11 +195,38 @@ def open_predictor(
     if not is_remote(recipe):
         model = load_branch(run, recipe, branch) if run and branch else load_untouched(recipe)
     backend = open_backend(recipe, tokenizer, model, thinking=recipe.thinking == "on")
-    temperature = 1.0
-    if run is not None and branch is not None:
-        path = calibration_path(run, branch, made.card.name)
-        temperature = own_temperature(read_samples(path)) if path.is_file() else 1.0
-    return Predictor(recipe, made, backend, tokenizer, policy, temperature, name)
+    return Predictor(recipe, made, backend, tokenizer, policy, _temperature(made, run, branch), name)
+
+
+def asker(
+    recipe: Recipe, run: RunDirectory, branch: Branch, tokenizer: Any, policy: ChatPolicy, backend: Backend
+) -> Predictor | None:
+    """What asks one text with the prompt of the run's task; ``None`` where that is not clear or takes several texts.
+
+    Args:
+        recipe: the run's.
+        run: the run.
+        branch: the branch that answers.
+        tokenizer: the branch's.
+        policy: how prompts are rendered.
+        backend: the branch's model.
+
+    Raises:
+        GraftError: the task's own rows are not there any more.
+    """
+    names = trained_tasks(recipe)
+    if len(names) != 1 or (own_task(recipe, names[0]) is None and not tasks.is_dataset(names[0])):
+        return None
+    made = _task(recipe, names[0])
+    if len(_wanted(made)) != 1:
+        return None
+    return Predictor(recipe, made, backend, tokenizer, policy, _temperature(made, run, branch), branch.label)
+
+
+def _temperature(task: DatasetTask, run: RunDirectory | None, branch: Branch | None) -> float:
+    """What was fitted on the run's calibration items; 1 without any."""
+    path = calibration_path(run, branch, task.card.name) if run is not None and branch is not None else None
+    return own_temperature(read_samples(path)) if path is not None and path.is_file() else 1.0
 
 
 def predict(
