@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +25,7 @@ from transformers import (
 from graft.data.chat import NO_THINKING
 from graft.data.tokens import encode
 from graft.errors import DataError
+from graft.evals import label_passes
 from graft.evals import labels as scoring
 from graft.evals.items import Items
 from graft.evals.label_passes import batches, build_tree, common_start, takes_trees
@@ -156,6 +159,38 @@ def test_a_row_within_a_sliding_window_is_a_tree() -> None:
 
 def test_prompts_that_share_nothing_are_scored_alike() -> None:
     assert worst(loud(toy_model("qwen3")), start=0) < 1e-5
+
+
+@pytest.mark.parametrize("architecture", CAUSAL)
+def test_long_texts_are_read_in_pieces_with_the_same_scores(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_passes, "CPU_SCORES", 4 * 40 * 6)  # four heads, about six tokens at once
+    model = loud(toy_model(architecture))
+    widths: list[int] = []
+    watched = model.register_forward_pre_hook(
+        lambda _, args, given: widths.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    prompts, options = asked(20)
+    found = score_labels(model, prompts, options, pad_id=PAD, token_budget=150)
+    watched.remove()
+    alone_or_pieces = max(len(build_tree(tuple(labels)).tokens) for labels in options) + 6
+    assert len(widths) > len(prompts) and max(widths) <= alone_or_pieces + 1
+    for prompt, labels, values in zip(prompts, options, found, strict=True):
+        assert values == pytest.approx([alone(model, prompt, label) for label in labels], rel=1e-5)
+
+
+@pytest.mark.parametrize("build", [toy_model, windowed])
+def test_no_logits_are_made_where_no_label_is_predicted(build: Callable[[], PreTrainedModel]) -> None:
+    model, kept = build(), []
+    model.register_forward_hook(lambda _, args, found: kept.append(found.logits.shape[1]))
+    score_labels(model, [tuple(range(5, 60)), tuple(range(5, 70))], [((END,), (7,))] * 2, pad_id=PAD, token_budget=500)
+    assert max(kept) <= 2
+
+
+@pytest.mark.slow
+def test_sixteen_thousand_tokens_take_less_than_a_gigabyte() -> None:
+    script = Path(__file__).with_name("long_labels.py")
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert float(found.stdout) < 1000
 
 
 def test_an_adapter_takes_part() -> None:

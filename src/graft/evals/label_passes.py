@@ -6,8 +6,8 @@ prompt with that label alone. Labels that begin alike share those tokens, and wh
 instruction, is read once for all items. Prompts are padded on the left, so that the positions that predict labels end
 every row and the model's own head can be applied to them alone.
 
-Axes: B rows of a batch, T positions, M tokens of the largest tree, L tokens of the longest label, V vocabulary,
-E predicted tokens of all rows.
+Axes: B rows of a batch, T positions, P those of them that predict a label, M tokens of the largest tree, L tokens of
+the longest label, V vocabulary, E predicted tokens of all rows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ Tokens = tuple[int, ...]
 
 LOGIT_CELLS = 2**26
 """Logits held at once: 256 MB in float32."""
+
+CPU_SCORES, ACCELERATOR_SCORES = 2**25, 2**30
+"""Attention scores of a layer held at once: 128 MB and 4 GB in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +135,42 @@ def common_start(prompts: Sequence[Tokens]) -> Tokens:
     return first[: min(same, limit)]
 
 
+def at_once(model: PreTrainedModel, seen: int) -> int:
+    """How many tokens may see so many others at once: all of them need a score in every head."""
+    heads = int(getattr(model.config.get_text_config(), "num_attention_heads", 1))
+    return max(1, (CPU_SCORES if model.device.type == "cpu" else ACCELERATOR_SCORES) // (heads * max(seen, 1)))
+
+
+NOTHING = Start(0, ())
+
+
 @torch.inference_mode()
-def read_start(model: Any, start: Tokens) -> Start:
-    """Read what all prompts begin with, once for all of them."""
-    if not start:
-        return Start(0, ())
-    ids_BT = torch.tensor([start], device=model.device)
-    cache = model(input_ids=ids_BT, use_cache=True).past_key_values
-    return Start(len(start), tuple((layer.keys, layer.values) for layer in cache.layers))
+def read_start(model: Any, tokens: Tokens, before: Start = NOTHING) -> Start:
+    """Read what prompts begin with, once for all of them.
+
+    Long texts are read in pieces, each of which sees those before it, so that memory grows with their length and not
+    with its square. Logits are computed for the last token of a piece alone.
+
+    Args:
+        model: without its adapters' wrapper.
+        tokens: what comes next.
+        before: what was read already.
+    """
+    if not tokens:
+        return before
+    cache, length = before.cache(1), before.length
+    size = at_once(model, length + len(tokens))
+    for begin in range(0, len(tokens), size):
+        ids_BT = torch.tensor([tokens[begin : begin + size]], device=model.device)
+        places_BT = torch.arange(length, length + ids_BT.shape[1], device=model.device)[None]
+        model(input_ids=ids_BT, position_ids=places_BT, past_key_values=cache, use_cache=True, **_kept(model, 1))
+        length += ids_BT.shape[1]
+    return Start(length, tuple((layer.keys, layer.values) for layer in cache.layers))
+
+
+def _kept(model: Any, places: int | torch.Tensor) -> dict[str, Any]:
+    """Asks a model for the logits of so many last tokens alone, or of these places, where it can be asked so."""
+    return {"logits_to_keep": places} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 @torch.inference_mode()
@@ -153,6 +184,8 @@ def tree_pass(
 ) -> list[list[float]]:
     """Log-likelihoods of all labels of a batch of items from one forward pass of a causal model.
 
+    A long prompt, which is alone, is read in pieces before, but for its last token, as what all prompts begin with is.
+
     Args:
         model: without its adapters' wrapper.
         start: what all prompts begin with, read.
@@ -161,16 +194,16 @@ def tree_pass(
         pad_id: token id to pad with.
         allowed: bool of shape (V,), the tokens that may be written; all when ``None``.
     """
+    if len(prompts) == 1 and len(prompts[0]) > at_once(model, start.length + len(prompts[0])):
+        start, prompts = read_start(model, prompts[0][:-1], start), [prompts[0][-1:]]
     trees = [build_tree(labels) for labels in options]
     ids_BT, positions_BT, seen_BTT = _lay_out(prompts, trees, pad_id)
     kept = max(len(tree.tokens) for tree in trees) + 1
-    reads: dict[str, Any] = {"use_cache": False}
+    reads: dict[str, Any] = {"use_cache": False, **_kept(model, kept)}
     if start.length:
         before = torch.ones((*ids_BT.shape, start.length), dtype=torch.bool)
         seen_BTT = torch.cat([before, seen_BTT], dim=2)
-        reads = {"use_cache": True, "past_key_values": start.cache(len(prompts))}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        reads["logits_to_keep"] = kept
+        reads |= {"use_cache": True, "past_key_values": start.cache(len(prompts))}
     mask_BTT = torch.zeros(seen_BTT.shape, dtype=model.dtype).masked_fill_(~seen_BTT, torch.finfo(model.dtype).min)
     logits_BMV = model(
         input_ids=ids_BT.to(model.device),
@@ -217,8 +250,11 @@ def plain_pass(
         tokens = prompt + label
         ids_BT[row, : len(tokens) - 1] = torch.tensor(tokens[:-1])
         edges += [(row, len(prompt) - 1 + place, token) for place, token in enumerate(label)]
-    logits_BTV = model(input_ids=ids_BT.to(model.device), use_cache=False).logits
-    found = iter(_log_probs(logits_BTV, edges, allowed))
+    places = sorted({place for _, place, _ in edges})
+    kept = _kept(model, torch.tensor(places, device=model.device))
+    logits_BPV = model(input_ids=ids_BT.to(model.device), use_cache=False, **kept).logits
+    logits_BPV = logits_BPV if kept else logits_BPV[:, places]
+    found = iter(_log_probs(logits_BPV, [(row, places.index(place), token) for row, place, token in edges], allowed))
     return [sum(next(found) for _ in label) for _, label in rows]
 
 

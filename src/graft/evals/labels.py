@@ -21,6 +21,7 @@ from graft.errors import DataError
 from graft.evals.items import Items
 from graft.evals.label_passes import (
     Tokens,
+    at_once,
     batches,
     build_tree,
     common_start,
@@ -104,7 +105,8 @@ def score_labels(
     else:
         start = read_start(bare, common_start(prompts) if prompts else ())
         prompts = [prompt[start.length :] for prompt in prompts]
-        groups = batches(prompts, [len(build_tree(of_item).tokens) for of_item in labels], token_budget, vocab)
+        budget = min(token_budget, at_once(bare, longest))
+        groups = batches(prompts, [len(build_tree(of_item).tokens) for of_item in labels], budget, vocab)
         score = partial(tree_pass, bare, start, pad_id=pad_id, allowed=allowed)
     for chosen in groups:
         found = score([prompts[index] for index in chosen], [labels[index] for index in chosen])
