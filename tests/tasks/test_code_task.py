@@ -82,6 +82,11 @@ def test_tests_that_need_a_module_that_is_not_installed_are_undefined() -> None:
     permit(invented)
     own = invented.score(example, "```python\nimport no_such_module_of_graft\n" + TWICE + "```")
     assert (own.undefined, own.details["passed"]) == ("", 0.0)  # the reply's own mistake
+    pretended = code_task(libs="['math']", test=TESTS + "        import os; os.listdir('.')\n")
+    permit(pretended)
+    for code in ("raise ModuleNotFoundError('no', name='math')", "import os\nos._exit(78)"):
+        feigned = pretended.score(example, f"```python\n{code}\n{TWICE}```")
+        assert (feigned.undefined, feigned.details["passed"]) == ("", 0.0)
 
 
 @walled

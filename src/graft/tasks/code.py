@@ -76,6 +76,7 @@ class CodeTask(DatasetTask):
             )
         self.limits = limits or Limits()
         self._ways: dict[str, tuple[Way, str]] = {}
+        self._lacking: dict[str, bool] = {}
 
     @property
     def scorer(self) -> str:
@@ -136,7 +137,7 @@ class CodeTask(DatasetTask):
         if code is None:
             return Score(False, False, False, None, {"passed": 0.0, "could_have_cheated": 0.0})
         done = self._judged(code, tests)
-        if done.missing in {*tests.libraries, *imported(tests.source)}:
+        if done.missing in {*tests.libraries, *imported(tests.source)} and self._lacks(done.missing):
             return _undefined(code, f"its tests need the module {done.missing}, which is not installed")
         passed = done.verdict is Verdict.PASSED
         details: Mapping[str, float] = {
@@ -147,6 +148,12 @@ class CodeTask(DatasetTask):
             **({"weak_sandbox": 1.0} if done.confinement.walls is Walls.WEAK else {}),
         }
         return Score(passed and only_code, passed, True, done.verdict.value, details)
+
+    def _lacks(self, module: str) -> bool:
+        """Whether a module is missing in the sandbox indeed, and not only by the word of a program."""
+        if module not in self._lacking:
+            self._lacking[module] = run_tests("", f"import {module}\nassert True", self.limits).missing == module
+        return self._lacking[module]
 
     def _judged(self, code: str, tests: Tests) -> Execution:
         """Run it in the soundest way first; what does not pass so although the row allows it is wrong."""

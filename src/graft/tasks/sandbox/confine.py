@@ -170,7 +170,8 @@ def _watch(child: int, most: int, leash: int) -> None:
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == child:
-                    os._exit(os.waitstatus_to_exitcode(ended[1]) & 0xFF)
+                    status = os.waitstatus_to_exitcode(ended[1]) & 0xFF
+                    os._exit(1 if status == NO_WALLS else status)  # that is not the program's to say
         if memory_held(_resident) > most and memory_held(_proportional) > most:
             os._exit(OVER_MEMORY)
         if select.select([leash], [], [], 0.02)[0]:

@@ -29,6 +29,8 @@ from graft.tasks.sandbox.weak import landlock_version
 
 _NOBODY = 65534
 _RESULT_BYTES = 2**20
+_FAILED = 1
+"""Exit status of a Python that an error ends: of a judge, which holds nothing of a program, never that one's doing."""
 
 
 class Verdict(Enum):
@@ -100,7 +102,7 @@ def run_tests(
         What became of it. It passed when at least one test ran and none failed.
 
     Raises:
-        OSError: the walls could not be built this time.
+        OSError: the walls could not be built this time, or the judge failed; it says nothing of the program.
     """
     held, limits = confinement or best_confinement(), limits or Limits()
     with ExitStack() as stack:
@@ -176,8 +178,8 @@ class _Run:
         with suppress(subprocess.TimeoutExpired):
             judge.wait(timeout=self.limits.wall_seconds)
         self.end()
-        if judge.returncode == NO_WALLS:
-            raise OSError(f"the sandbox could not be built: {self.output.strip()[:200]}")
+        if judge.returncode == NO_WALLS or (order["role"] == "judge" and judge.returncode == _FAILED):
+            raise OSError(f"the sandbox failed by itself: {self.output.strip().rpartition(chr(10))[2][:200]}")
         return _report(result.text, self.nonce)
 
     def _start(self, order: Mapping[str, Any], ends: tuple[int, ...]) -> subprocess.Popen[bytes]:

@@ -265,7 +265,7 @@ def run(tests: str, given: Mapping[str, Any], in_place: bool, channel: Channel) 
         found = run_cases(space, begin(tests, space))
     except ModuleNotFoundError as error:
         found = {"ran": 0, "wrong": [], "error": str(error), "missing": (error.name or "").partition(".")[0]}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found = {"ran": 0, "wrong": [], "error": f"{type(error).__name__}: {error}"}
     if judge.gone:
         raise Gone(judge.broken)
