@@ -11,6 +11,10 @@ from graft.models import quantized
 from graft.models.adapters import add_lora
 from graft.models.forward import answer_logits
 from graft.models.loading import load_model
+from graft.train.engine import fit
+from graft.train.plan import Hooks, Plan
+from graft.train.precision import choose_arithmetic
+from graft.types import TokenRow
 
 pytest.importorskip("bitsandbytes", reason="needs the extra quant")
 
@@ -34,6 +38,28 @@ def test_the_layers_hold_nf4_with_double_quantisation_and_compute_in_bfloat16(ar
         assert layer.weight.quant_state.quant_type == "nf4"
         assert layer.weight.quant_state.nested
         assert layer.compute_dtype == torch.bfloat16
+
+
+def test_gpus_without_bfloat16_multiply_in_float16_with_a_scaled_loss(
+    architecture_folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as turing:
+        turing.setattr(quantized, "computes_bfloat16", lambda device: False)
+        assert quantized.nf4_product_type(torch.device("cuda")) == torch.float16
+        assert quantized.nf4_product_type(torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(quantized, "nf4_product_type", lambda device: torch.float16)
+    model = add_lora(four_bit(architecture_folder), r=2, alpha=4, dropout=0.0, targets="all-linear", seed=0)
+    assert {layer.compute_dtype for layer in small_layers(model)} == {torch.float16}
+    plan = Plan(
+        steps=3, batch_size=1, token_budget=64, learning_rate=1e-2, optimizer="adamw", schedule="constant",
+        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, bfloat16=False, seed=0, logging_steps=1, save_steps=None,
+        keep_last=1,
+    )  # fmt: skip
+    losses: list[float] = []
+    assert choose_arithmetic(model, plan).scales
+    hooks = Hooks(on_report=lambda report: losses.append(report.loss))
+    fit(model, [TokenRow((3, 4, 5), (6, 7))] * 3, plan, pad_id=0, folder=tmp_path, hooks=hooks)
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("wrong", ["compute", "nested", "type"])

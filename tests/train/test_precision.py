@@ -88,18 +88,18 @@ def test_other_optimizers_keep_masters_whatever_the_memory(no_room: None) -> Non
     assert choose_arithmetic(model_in(torch.float16), replace(PLAN, bfloat16=False)).weights is Weights.MASTERS
 
 
-def test_adapters_and_float32_weights_are_left_as_they_are() -> None:
+def test_adapters_and_float32_weights_are_left_as_they_are(tmp_path: Path) -> None:
     lora = add_lora(model_in(torch.bfloat16), r=2, alpha=4, dropout=0.0, targets="all-linear", seed=0)
     for model in (lora, model_in(torch.float32)):
         before = {name: weight.dtype for name, weight in model.named_parameters()}
-        with arithmetic(model, PLAN) as types:
+        with arithmetic(model, PLAN, tmp_path) as types:
             assert types.weights is Weights.PLAIN
             assert {name: weight.dtype for name, weight in model.named_parameters()} == before
 
 
-def test_tied_weights_stay_tied_and_measurements_see_what_will_be_saved() -> None:
+def test_tied_weights_stay_tied_and_measurements_see_what_will_be_saved(tmp_path: Path) -> None:
     model = model_in(torch.bfloat16)
-    with arithmetic(model, PLAN) as types:
+    with arithmetic(model, PLAN, tmp_path) as types:
         assert model.lm_head.weight is model.model.embed_tokens.weight
         with torch.no_grad():
             model.lm_head.weight += 1e-4
@@ -112,29 +112,30 @@ def test_tied_weights_stay_tied_and_measurements_see_what_will_be_saved() -> Non
     assert torch.equal(model.lm_head.weight, masters.bfloat16())
 
 
-def test_masters_stand_in_the_forecast_before_and_after_they_are_made() -> None:
+def test_masters_stand_in_the_forecast_before_and_after_they_are_made(tmp_path: Path) -> None:
     model, usage = model_in(torch.bfloat16), Usage(0.0, 0.0, 0.0)
     numbers = sum(weight.numel() for weight in model.parameters())
     before = forecast(model, "adamw", usage)
     assert (before.masters, before.gradients, before.optimizer) == (2 * numbers, 4 * numbers, 8 * numbers)
     rounded = forecast(model, "adamw", usage, raises=False)
     assert (rounded.masters, rounded.gradients, rounded.optimizer) == (0, 2 * numbers, 4 * numbers)
-    with arithmetic(model, PLAN):
+    with arithmetic(model, PLAN, tmp_path):
         after = forecast(model, "adamw", usage)
     assert (after.masters, after.to_come) == (0, before.to_come - before.masters)
 
 
 @pytest.mark.parametrize("kept", ["masters", "rounded", pytest.param("float16", marks=pytest.mark.slow)])
 def test_a_resumed_training_of_16_bits_ends_in_the_same_bits(
-    kept: str, tmp_path: Path, request: pytest.FixtureRequest
+    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kept == "rounded":
-        request.getfixturevalue("no_room")
+        monkeypatch.setattr(precision, "free_bytes", lambda device: 1)
     dtype = torch.float16 if kept == "float16" else torch.bfloat16
     plan = replace(PLAN, steps=4, save_steps=2, learning_rate=1e-3, bfloat16=kept != "float16")
     straight, resumed = model_in(dtype), model_in(dtype)
     fit(straight, some_rows(16), plan, pad_id=PAD, folder=tmp_path)
     shutil.rmtree(tmp_path / "checkpoint-4")
+    monkeypatch.setattr(precision, "free_bytes", lambda device: 10**12 if kept == "rounded" else 1)
     done: list[int] = []
     fit(resumed, some_rows(16), plan, pad_id=PAD, folder=tmp_path, hooks=Hooks(on_step=done.append))
     assert done == [3, 4]

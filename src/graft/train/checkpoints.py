@@ -139,6 +139,14 @@ def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
     return None, [f"{text}; no checkpoint is left, so this training begins anew" for text in damaged]
 
 
+def stored_types(checkpoint: Path) -> set[str]:
+    """The types of the trained tensors of a sound checkpoint, as safetensors names them: ``F32``, ``BF16`` …"""
+    from safetensors import safe_open
+
+    with safe_open(checkpoint / WEIGHTS, framework="pt") as stored:
+        return {stored.get_slice(name).get_dtype() for name in stored.keys()}  # noqa: SIM118
+
+
 def require_fit(checkpoint: Path, model: PreTrainedModel) -> dict[str, Any]:
     """The record of a checkpoint that this program and this model can go on from.
 

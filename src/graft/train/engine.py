@@ -72,7 +72,7 @@ def fit(
     watcher = Watcher(hooks.on_report, hooks.on_step)
     arguments = TrainingArguments(**loop_options(plan, model, folder))  # opens the group of processes
     sharded = _is_sharded(model, plan)
-    with arithmetic(model, plan, spread=sharded) as types:
+    with arithmetic(model, plan, folder, spread=sharded) as types:
         layout = choose_layout(model, rows, plan, pad_id, types)
         checked: dict[str, str] = {}
         if plan.self_check:

@@ -144,7 +144,7 @@ def fit_grpo(
         raise TrainError(f"{plan.steps} steps of GRPO need {wanted} prompts, but got {len(prompts)}")
     rollout = _Rollout(model, tokenizer, prompts, plan, grpo)
     watcher, rewards = Watcher(lambda report: None, hooks.on_step), _RewardWatcher(hooks.on_report)
-    with as_it_was(model), arithmetic(model, plan) as types:
+    with as_it_was(model), arithmetic(model, plan, folder) as types:
         reference = deepcopy(model) if grpo.kl and not hasattr(model, "peft_config") else None
         trainer = _GrpoLoop(
             model=model,

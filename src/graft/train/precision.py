@@ -24,6 +24,7 @@ import torch
 from graft.models.quantized import product_type
 from graft.runs.space import format_bytes
 from graft.train import processes
+from graft.train.checkpoints import newest_sound, stored_types
 from graft.train.memory import USED_SHARE, Usage, forecast, free_bytes, random_state, restore_random_state
 from graft.train.plan import Evaluate, Plan
 
@@ -129,15 +130,16 @@ class Arithmetic:
 
 
 @contextmanager
-def arithmetic(model: PreTrainedModel, plan: Plan, *, spread: bool = False) -> Iterator[Arithmetic]:
+def arithmetic(model: PreTrainedModel, plan: Plan, folder: Path, *, spread: bool = False) -> Iterator[Arithmetic]:
     """Within the block the weights are kept as they can be trained; afterwards they have the types that they came in.
 
     Args:
         model: what is trained.
         plan: its settings.
+        folder: its checkpoints; a training that is taken up again keeps its weights as it did.
         spread: the model will be spread over processes, which raises the weights itself then.
     """
-    types = choose_arithmetic(model, plan, spread=spread)
+    types = choose_arithmetic(model, plan, folder, spread=spread)
     try:
         if not spread:
             types.raise_weights()
@@ -146,21 +148,26 @@ def arithmetic(model: PreTrainedModel, plan: Plan, *, spread: bool = False) -> I
         types.lower_weights()
 
 
-def choose_arithmetic(model: PreTrainedModel, plan: Plan, *, spread: bool = False) -> Arithmetic:
+def choose_arithmetic(
+    model: PreTrainedModel, plan: Plan, folder: Path | None = None, *, spread: bool = False
+) -> Arithmetic:
     """What a training computes in and how it keeps its weights: masters where memory holds them."""
     half = torch.bfloat16 if plan.bfloat16 else model.dtype if model.dtype in HALVES else None
     scales = torch.float16 in (half, None if half else product_type(model))
-    return Arithmetic(model, half, _kept(model, plan, spread=spread), scales)
+    return Arithmetic(model, half, _kept(model, plan, folder, spread=spread), scales)
 
 
-def _kept(model: PreTrainedModel, plan: Plan, *, spread: bool) -> Weights:
+def _kept(model: PreTrainedModel, plan: Plan, folder: Path | None, *, spread: bool) -> Weights:
     trained = [weight for _, weight in _trained_halves(model)]
     if not trained:
         return Weights.PLAIN
+    if spread or plan.optimizer != "adamw" or any(weight.dtype != torch.bfloat16 for weight in trained):
+        return Weights.MASTERS
+    start = None if folder is None else newest_sound(folder)[0]
+    if start is not None:
+        return Weights.MASTERS if "F32" in stored_types(start) else Weights.ROUNDED
     need, free = forecast(model, plan.optimizer, Usage(0.0, 0.0, 0.0)), free_bytes(model.device)
-    scarce = processes.any_process(need.to_come > USED_SHARE * free)
-    roundable = plan.optimizer == "adamw" and all(weight.dtype == torch.bfloat16 for weight in trained)
-    if spread or not scarce or not roundable:
+    if not processes.any_process(need.to_come > USED_SHARE * free):
         return Weights.MASTERS
     LOG.warning(
         "float32 masters with gradients and optimizer need %s, but %s of memory are free: weights and optimizer stay "

@@ -68,7 +68,7 @@ class RoundedAdamW(Optimizer):
                     state |= {"step": 0, "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
                 state["step"] += 1
                 if weight.device not in noises:
-                    noises[weight.device] = torch.Generator(weight.device).manual_seed(state["step"])
+                    noises[weight.device] = torch.Generator(weight.device).manual_seed(int(state["step"]))
                 _update(weight, state, group, noises[weight.device])
         return loss
 

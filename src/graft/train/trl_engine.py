@@ -55,7 +55,7 @@ def fit(
     """
     check_rows(rows, plan)
     watcher = Watcher(hooks.on_report, hooks.on_step)
-    with as_it_was(model), arithmetic(model, plan) as types:
+    with as_it_was(model), arithmetic(model, plan, folder) as types:
         config, optimizer = _config(plan, model, folder, rows, types), own_optimizer(model, plan, types.weights)
         try:
             trainer = _TrlLoop(
