@@ -1,4 +1,4 @@
-"""Write a page of docs/results from a finished run: its tables as Markdown and its figures.
+"""Write a page of docs/results from a finished run: its tables as Markdown, strata left out, and its figures.
 
 Run in the root of the repository: python scripts/results.py RUN NAME RECIPE
 """
@@ -54,7 +54,6 @@ def _tables(files: RunFiles) -> tuple[Table | None, ...]:
         asides.leaks_table(files),
         measures.seeds_table(files),
         asides.links_table(files),
-        *measures.strata_tables(files),
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from run_builder import RunBuilder
 from graft.report.form import collateral_table, form_table
 from graft.report.html import write_report
 from graft.report.load import load
+from graft.report.tables import main_table
 from graft.runs.files import write_json
 from graft.stats import TaskScores, judge, to_json
 
@@ -58,3 +60,12 @@ def test_harm_to_a_collateral_task_is_told_in_table_and_page(build: RunBuilder) 
 def test_a_run_without_them_has_no_such_tables(build: RunBuilder) -> None:
     files = load(build("run"))
     assert form_table(files) is None and collateral_table(files) is None
+
+
+def test_the_main_table_tells_harm_to_a_collateral_task_with_its_interval(build: RunBuilder) -> None:
+    folder = judged(build("run"))
+    results = json.loads((folder / "results.json").read_text())
+    results["rows"] += [{**row, "task": "sums"} for row in results["rows"] if row["task"] == "count"]
+    write_json(folder / "results.json", results)
+    row = next(row for row in main_table(load(folder)).rows if row[0].text == "sums")
+    assert row[4].text.startswith("−10.0 [") and row[-1].text == "harmed" and row[-2].text == "< 0.001"

@@ -238,6 +238,7 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
     table = separation_table(styled) if styled else Table(*(grid_texts(directory) or result_table(directory)))
     targets = verdict.study.targets if verdict.study else ()
     notes = tuple(target.headline for target in targets if target.reason not in headline)  # an invalid study's are
+    notes += tuple(task.headline for task in verdict.study.collateral) if verdict.study else ()
     told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
     notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if results["rows"] else ()))
     leaks = leaks_sentence(leak_shares(directory, recipe.eval.tasks)) if verdict.study else ""

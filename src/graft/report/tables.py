@@ -23,7 +23,7 @@ from graft.runs.directory import RunDirectory
 from graft.stats.arms import BASE, CONTROLS, FORMAT, TRAINED, ArmAccuracy, Contrast
 from graft.stats.intervals import Interval, undefined, wilson
 from graft.stats.learned import TrainedCheck
-from graft.stats.study import TargetVerdict, Verdict
+from graft.stats.study import Collateral, TargetVerdict, Verdict
 
 ACCURACY = "accuracy"
 """The metric that goes without saying: the share of right items."""
@@ -158,7 +158,7 @@ def _controls(files: RunFiles) -> tuple[str, ...]:
     return tuple(arm for arm in CONTROLS if arm in scored) or (FORMAT,)
 
 
-def _nearest(judged: TrainedCheck | TargetVerdict, controls: Sequence[str]) -> str:
+def _nearest(judged: Judged, controls: Sequence[str]) -> str:
     """The control that the trained arm is least far above."""
     found = {arm: contrast for arm in controls if (contrast := find_contrast(judged, TRAINED, arm)) is not None}
     return min(found, key=lambda arm: found[arm].change.estimate, default=controls[0])
@@ -176,23 +176,28 @@ def task_title(files: RunFiles, task: str) -> str:
     return f"{task} ({', '.join(said)})" if said else task
 
 
-def judged_task(files: RunFiles, task: str) -> TrainedCheck | TargetVerdict | None:
+Judged = TrainedCheck | TargetVerdict | Collateral
+"""What a study says about one task."""
+
+
+def judged_task(files: RunFiles, task: str) -> Judged | None:
     """What the study says about a task, None when it says nothing."""
     learned = next((check for check in files.conclusion.learned if check.task == task), None)
     if files.study is None:
         return learned
-    found = [target for target in files.study.targets if target.task == task]
+    judged: tuple[Judged, ...] = (*files.study.targets, *files.study.collateral)
+    found = [one for one in judged if one.task == task]
     if files.study.trained is not None and files.study.trained.task == task:
         return files.study.trained
     return found[0] if found else learned
 
 
-def find_contrast(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Contrast | None:
+def find_contrast(judged: Judged, after: str, before: str) -> Contrast | None:
     """One contrast of a task."""
     return next((item for item in judged.contrasts if (item.after, item.before) == (after, before)), None)
 
 
-def _judged_row(judged: TrainedCheck | TargetVerdict, controls: Sequence[str]) -> tuple[Cell, ...]:
+def _judged_row(judged: Judged, controls: Sequence[str]) -> tuple[Cell, ...]:
     accuracy = {arm.arm: arm.accuracy for arm in judged.arms}
     control = _nearest(judged, controls)
     cells = []
@@ -205,6 +210,9 @@ def _judged_row(judged: TrainedCheck | TargetVerdict, controls: Sequence[str]) -
         harmed = judged.verdict is Verdict.HARMED
         cells.append(Cell(p_value(judged.harm_p_adjusted if harmed else judged.claim_p_adjusted), judged.reason))
         return (*cells, Cell(judged.verdict.value, judged.reason, "verdict"))
+    if isinstance(judged, Collateral):
+        said = "harmed" if judged.harmed else "not harmed" if judged.excluded else "open"
+        return (*cells, Cell(p_value(judged.p_adjusted), judged.headline), Cell(said, judged.headline, "verdict"))
     return (
         *cells,
         Cell(DASH, "the trained task is no part of the claim: it only shows whether training worked"),
@@ -348,7 +356,7 @@ def decimal_cell(value: float, reason: str) -> Cell:
     return Cell(DASH, reason) if math.isnan(value) else Cell(f"{value:.3f}".replace("-", "−"))
 
 
-def _contrast_cell(judged: TrainedCheck | TargetVerdict, after: str, before: str) -> Cell:
+def _contrast_cell(judged: Judged, after: str, before: str) -> Cell:
     contrast = find_contrast(judged, after, before)
     if contrast is None:
         return Cell(DASH, f"'{after}' or '{before}' was not scored on this task")
