@@ -49,3 +49,14 @@ def test_settings_for_a_run_that_keeps_its_own_are_refused(capsys: pytest.Captur
         Path("other.yaml").write_text("eval: {items: 3}\n", encoding="utf-8")
         assert main(["eval", run.name, *arguments]) == 2
         assert "mine is a run, which is scored by its own recipe" in capsys.readouterr().err
+
+
+def test_the_spellings_of_other_trainers_are_understood(asked: list[Resolved]) -> None:
+    words = "--model_name_or_path sprout --learning_rate 1e-3 --per_device_train_batch_size=4 --num_train_epochs 2"
+    words += " --eval-steps 5 --save_steps=7 --output_dir there --lora_r 8 --warmup_ratio 0.2 --seed 3"
+    assert main(["train", *words.split(), "--task", "echo"]) == 2
+    recipe = asked[0].recipe
+    train = recipe.train
+    assert (train.learning_rate, train.batch_size, train.epochs, train.eval_steps) == (1e-3, 4, 2.0, 5)
+    assert (train.save_steps, train.warmup_share, recipe.adapter.r) == (7, 0.2, 8)
+    assert (str(recipe.runs), recipe.study.seeds, recipe.data.train[0].task) == ("there", (3,), "echo")

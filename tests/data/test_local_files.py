@@ -513,3 +513,10 @@ def test_a_categorical_column_whose_values_change_between_row_groups_is_read_as_
             out.write_table(table)
     found = [row["label"] for row in plain(tmp_path / "d.parquet")]
     assert [value["kind"] if nested else value for value in found] == ["a", "b", "a", "c", "b", None, "d"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.xlsx", "an Excel workbook"), ("b.PDF", "a PDF document")])
+def test_a_file_that_is_no_table_of_text_is_refused_as_what_it_is(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04not text")
+    with pytest.raises(DataError, match=rf"{name} is {kind}, which is not read; save its table as CSV"):
+        read_rows(tmp_path / name)

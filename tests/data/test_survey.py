@@ -61,3 +61,12 @@ def test_earlier_turns_are_no_part_of_the_prompt_that_is_marked(tokenizer: PreTr
     talk = Example("c/0", "c", "And now?", "yes", history=(Message("user", "Hello."), Message("assistant", "Hi!")))
     shown = show(tokenizer, talk, max_length=99)
     assert "".join(text for text, kind in shown.pieces if kind == "prompt").strip() == "And now?"
+
+
+def test_a_character_of_several_tokens_is_shown_once_as_its_bytes(tokenizer: PreTrainedTokenizerBase) -> None:
+    shown = show(tokenizer, Example("mine/1", "mine", "What is 🚀é?", "A 🚀."), max_length=64)
+    text = "".join(piece for piece, _ in shown.pieces)
+    for part in ("What is ", "A "):
+        begun = text[text.index(part) + len(part) :]
+        assert begun.replace("<20>", "").startswith("<F0><9F><9A><80>")
+    assert "🚀" not in text

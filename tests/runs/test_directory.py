@@ -357,3 +357,11 @@ def test_memory_that_runs_out_in_a_stage_is_one_message(tmp_path: Path) -> None:
         assert "memory ran out" in run.state.message
     with pytest.raises(RuntimeError, match="a bug"), run.stage("train-x"):
         raise RuntimeError("a bug")
+
+
+def test_the_beginning_of_a_name_is_enough_where_no_other_begins_so(tmp_path: Path) -> None:
+    for name in ("2026-11-28_one", "2026-11-28_two", "other"):
+        RunDirectory.create(tmp_path, name)
+    assert RunDirectory.open("2026-11-28_t", tmp_path).name == "2026-11-28_two"
+    with pytest.raises(RunError, match="but 2 begin so"):
+        RunDirectory.open("2026", tmp_path)

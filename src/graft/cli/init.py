@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from graft.cli.options import Command, Common
+from graft.cli.options import Common
 from graft.cli.output import print_json
-from graft.cli.recipes import given_flags, recipe_flags, resolve
+from graft.cli.recipes import RecipeCommand, given_flags, recipe_flags, resolve
 from graft.cli.text import echo
 from graft.config.keys import settings, value_at
 from graft.config.loading import load_recipe
@@ -30,7 +30,7 @@ QUESTIONS = (
 
 @click.command(
     "init",
-    cls=Command,
+    cls=RecipeCommand,
     example="""graft init my.yaml
                graft init my.yaml --model sprout --task spelling --lora-r 16 --seeds 0,1""",
 )

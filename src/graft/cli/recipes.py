@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from graft.cli.options import Common
+from graft.cli.options import Command, Common
 from graft.config.loading import Resolved, load_recipe
 from graft.config.reference import Flag, flags
 from graft.errors import ConfigError
@@ -23,6 +23,44 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 SOURCES = "data.train"
 """The setting whose flag may be given more than once."""
+
+
+TRAINER_FLAGS = {
+    "model-name-or-path": "model.id", "num-train-epochs": "train.epochs", "optim": "train.optimizer",
+    "per-device-train-batch-size": "train.batch_size", "gradient-accumulation-steps": "train.gradient_accumulation",
+    "lr-scheduler-type": "train.schedule", "warmup-steps": "train.warmup_steps", "warmup-ratio": "train.warmup_share",
+    "weight-decay": "train.weight_decay", "max-grad-norm": "train.max_grad_norm", "eval-steps": "train.eval_steps",
+    "save-steps": "train.save_steps", "save-total-limit": "train.keep_last", "logging-steps": "train.logging_steps",
+    "lora-dropout": "adapter.dropout", "max-length": "data.max_length", "max-seq-length": "data.max_length",
+    "seed": "study.seeds", "output-dir": "runs",
+}  # fmt: skip
+"""Names that the trainers of Hugging Face have for settings."""
+
+
+class RecipeCommand(Command):
+    """A command with recipe flags, which also takes other trainers' spellings: `--per_device_train_batch_size`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; what has no flag of its own becomes an override at their end."""
+        return super().parse_args(ctx, self._spelled(args))
+
+    def _spelled(self, args: Sequence[str]) -> list[str]:
+        known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        own = {flag.key: flag.names[0] for flag in flags() if flag.fixed is None} | {"runs": "--runs"}
+        takes_overrides = any(parameter.name in ("overrides", "arguments") for parameter in self.params)
+        rest, found, overrides = list(args), [], []
+        while rest:
+            given = rest.pop(0)
+            name, equals, value = given.partition("=")
+            plain = name[:2] + name[2:].replace("_", "-")
+            key = TRAINER_FLAGS.get(plain[2:]) if plain.startswith("--") and plain not in known else None
+            if key in own:
+                found.append(f"{own[key]}{equals}{value}")
+            elif key is not None and takes_overrides and (equals or rest):
+                overrides.append(f"{key}={value if equals else rest.pop(0)}")
+            else:
+                found.append(f"{plain}{equals}{value}" if plain in known and plain.startswith("--") else given)
+        return [*found, *overrides]
 
 
 def recipe_flags(command: Decorated) -> Decorated:

@@ -12,10 +12,10 @@ import click
 
 from graft.cli.completion import complete_recipes, complete_runs
 from graft.cli.launch import helps_another, launch, process_flags, processes_to_start
-from graft.cli.options import Command, Common
+from graft.cli.options import Common
 from graft.cli.output import print_json, print_table
 from graft.cli.progress import open_progress
-from graft.cli.recipes import given_flags, recipe_and_overrides, recipe_flags, resolve
+from graft.cli.recipes import RecipeCommand, given_flags, recipe_and_overrides, recipe_flags, resolve
 from graft.cli.text import echo
 from graft.config.grid import sampling_grid as read_grid
 from graft.config.loading import COMMAND_LINE, Resolved, load_recipe
@@ -39,7 +39,7 @@ SCORING = (
 
 @click.command(
     "run",
-    cls=Command,
+    cls=RecipeCommand,
     example="""graft run recipes/quickstart.yaml
                graft run recipes/quickstart.yaml train.max_steps=20 study.seeds=[0,1,2]
                graft run --resume latest""",
@@ -79,7 +79,7 @@ def run_command(
 
 @click.command(
     "train",
-    cls=Command,
+    cls=RecipeCommand,
     example="""graft train --model sprout --task spelling --mode sft --lora-r 16 --max-steps 200
                graft train --recipe recipes/quickstart.yaml --seeds 0,1""",
 )
@@ -123,7 +123,7 @@ def train_command(
 
 @click.command(
     "eval",
-    cls=Command,
+    cls=RecipeCommand,
     example="""graft eval latest
                graft eval latest --tasks echo,length --eval-items 500
                graft eval sprout --eval-tasks spelling,count --eval-items 500

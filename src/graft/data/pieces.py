@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from graft.data.borders import borders_of
@@ -25,12 +27,19 @@ class Piece:
         text: what it stands for; a part of the row's text, or the token's own name where it was added to that.
         start: where it begins in the prompt's text; ``None`` for what belongs to the answer or was added.
         trained: it carries loss.
+        part: its bytes as ``<F0><9F>``, where it is only a part of one character; else empty.
     """
 
     id: int
     text: str
     start: int | None
     trained: bool
+    part: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What it stands for, for people: of a character in several tokens, the bytes of each."""
+        return self.part or self.text
 
 
 def example_pieces(
@@ -47,12 +56,13 @@ def example_pieces(
     parts = [prompt, answer] if policy.apart or _melts(tokenizer, prompt, answer) else [prompt + answer]
     pieces: list[Piece] = []
     for index, part in enumerate(parts):
-        text = unmarked(part)
-        for token, (left, right) in _spans(tokenizer, part):
+        text, spans = unmarked(part), _spans(tokenizer, part)
+        for place, (token, (left, right)) in enumerate(spans):
             while ids[len(pieces)] != token:  # what the tokenizer adds
                 pieces.append(_named(tokenizer, ids, len(pieces), cut))
             start = None if index or len(pieces) >= cut else left
-            pieces.append(Piece(token, text[left:right], start, len(pieces) >= cut))
+            shown = _bytes(tokenizer, token) if _is_shared(spans, place) else ""
+            pieces.append(Piece(token, text[left:right], start, len(pieces) >= cut, shown))
     pieces += [_named(tokenizer, ids, place, cut) for place in range(len(pieces), len(ids))]
     return unmarked(prompt), pieces
 
@@ -70,6 +80,33 @@ def _spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, tup
         return marked_pieces(tokenizer, text)
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
+
+
+def _is_shared(spans: Sequence[tuple[int, tuple[int, int]]], place: int) -> bool:
+    """Whether a token and one beside it stand for the same character."""
+    left, right = spans[place][1]
+    beside = [spans[other][1] for other in (place - 1, place + 1) if 0 <= other < len(spans)]
+    return any(max(left, start) < min(right, end) for start, end in beside)
+
+
+def _bytes(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """The bytes of a token of a byte-level vocabulary, or of one that spells single bytes; empty for others."""
+    name = str(tokenizer.convert_ids_to_tokens(token))
+    if re.fullmatch(r"<0x[0-9A-F]{2}>", name):
+        return f"<{name[3:]}"
+    letters = byte_letters()
+    return "".join(f"<{letters[letter]:02X}>" for letter in name) if {*name} <= letters.keys() else ""
+
+
+@cache
+def byte_letters() -> dict[str, int]:
+    """The letter that a byte-level vocabulary writes for each byte.
+
+    Source: Radford et al. 2019, GPT-2, `bytes_to_unicode` in encoder.py.
+    """
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
 def _named(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int, cut: int) -> Piece:

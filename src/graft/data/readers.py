@@ -243,7 +243,17 @@ def is_table(path: Path, form: FileForm = FOUND_OUT) -> bool:
     return _reader(path, form) is not None
 
 
+FOREIGN = {
+    ".xlsx": "an Excel workbook", ".xlsm": "an Excel workbook", ".xls": "an Excel workbook",
+    ".ods": "an OpenDocument spreadsheet", ".numbers": "a Numbers spreadsheet", ".docx": "a Word document",
+    ".pdf": "a PDF document", ".sav": "an SPSS file", ".dta": "a Stata file", ".pkl": "a Python pickle",
+}  # fmt: skip
+"""Files that hold rows in a way that is not read."""
+
+
 def _reader(path: Path, form: FileForm) -> Callable[[Path, FileForm], Table] | None:
     require_file(path)
+    if (kind := FOREIGN.get(path.suffix.lower())) is not None:
+        raise DataError(f"{path} is {kind}, which is not read; save its table as CSV (UTF-8) or Parquet")
     usual = read_delimited if form.separator is not None else None
     return _READERS.get(Path(inner_name(path).lower()).suffix, usual)

@@ -186,7 +186,7 @@ def show(
             kind = "prompt"
         if is_lost(tokenizer, piece):
             kind = "lost"
-        pieces.append((piece.text, "cut" if index >= max_length else kind))
+        pieces.append((piece.shown, "cut" if index >= max_length else kind))
     return ShownExample(example.id, example.task, tuple(pieces))
 
 

@@ -110,7 +110,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path_or_name: str | Path, root: Path) -> RunDirectory:
-        """Open a run by its name below root, or by its path.
+        """Open a run by its name below root, by the beginning of a name that no other has, or by its path.
 
         Raises:
             RunError: there is no such run; the message names the nearest one.
@@ -125,6 +125,13 @@ class RunDirectory:
         known = run_names(root)
         if not known:
             raise RunError(f"No run {wanted!r}: there are no runs in {root} yet. Start one with 'graft run RECIPE'.")
+        begun = [name for name in known if wanted and name.startswith(wanted)]
+        if len(begun) == 1:
+            return cls((root / begun[0]).absolute())
+        if begun:
+            raise RunError(
+                f"No run {wanted!r} in {root}, but {len(begun)} begin so: {', '.join(begun[:3])}; write more."
+            )
         near = close_match(Path(wanted).name, known, cutoff=0.0)
         hint = f" Did you mean {near!r}?" if near else ""
         raise RunError(f"No run {wanted!r} in {root}.{hint} 'graft runs' lists all {len(known)}.")
