@@ -184,7 +184,7 @@ def _fail(common: Common, kind: str, message: str) -> int:
 
         print_json({"error": {"kind": kind, "message": message}})
     first, *rest = message.splitlines() or [""]
-    echo("\n".join((f"error: {first}", *(f"       {line}" for line in rest))), err=True)
+    echo(shortened("\n".join((f"error: {first}", *(f"       {line}" for line in rest)))), err=True)
     return EXIT_USER_ERROR
 
 

@@ -3,7 +3,8 @@
 GRAFT_CACHE
 ├── rows/KEY       tokenised training rows; the key is a hash of everything they depend on
 ├── remote/NAME    copies of models from object storage
-└── unpacked/NAME  model folders whose JSON files came gzipped
+├── unpacked/NAME  model folders whose JSON files came gzipped
+└── secret         by which processes of one training on many machines know each other; the user alone can read it
 """
 
 from __future__ import annotations
