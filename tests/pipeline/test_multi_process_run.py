@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from graft.cli.launch import processes_to_start
 from graft.cli.main import main
 from graft.config.loading import Resolved
+from graft.config.schema import Recipe
 from graft.config.writing import to_yaml
 from graft.errors import ConfigError
 from graft.pipeline.train.crew import check_processes
@@ -39,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "train__save_steps": 2,
     "train__eval_steps": 3,
     "train__eval_max_batches": 1,
+    "study__resamples": Recipe().study.resamples,  # a file may not say what has no effect
 }
 
 
