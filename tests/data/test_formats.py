@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from graft.data.chat import ChatPolicy, render_chat
+from graft.data.chat import ChatPolicy, render_chat, writes_calls
 from graft.data.formats import recognise, told, turns
 from graft.data.tokens import encode, example_turns, word_pieces
 from graft.data.user_tasks import TaskSpec, load_user_task
@@ -362,11 +362,16 @@ def test_a_template_that_writes_no_tools_is_one_clear_error(
 ) -> None:
     monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
     called, answered = examples(task(tmp_path, {"messages": TOOLS}))
-    for example in (called, answered):
-        with pytest.raises(
-            ModelError, match=r"writes no tools \(it leaves out get_weather\), so the model would never"
-        ):
-            encode(tokenizer, [example], max_length=200)
+    with pytest.raises(ModelError, match=r"writes no calls of tools, so nothing of them could be trained"):
+        encode(tokenizer, [called], max_length=200)
+    [row] = encode(tokenizer, [answered], max_length=200).rows
+    assert "rain" in tokenizer.decode(row.prompt)
+    assert not writes_calls(tokenizer)
+    history = task(tmp_path, {"messages": TOOLS}, trains_calls=False)
+    assert [example.gold for example in examples(history)] == ["It rains."]
+    assert "1 eval answers call tools, which the model's chat template does not write; they are left out" in (
+        history.card.notes
+    )
     [offered] = examples(task(tmp_path, {"messages": TOOLS[1:2] + TOOLS[4:], "tools": [WEATHER]}))
     with pytest.raises(ModelError, match=r"writes no tools \(it leaves out get_weather\)"):
         encode(tokenizer, [offered], max_length=200)

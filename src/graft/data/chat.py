@@ -9,6 +9,7 @@ spells are marked, so that they stay text (`graft.data.controls`).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from graft.config.schema import ModelSection
 from graft.data.controls import mark, unmarked
 from graft.data.dates import TODAY, told_date
 from graft.data.patience import time_limit
-from graft.data.turns import as_read, named_tools
+from graft.data.turns import as_read, offered_tools
 from graft.errors import ModelError, ThinkingPolicyError
 from graft.types import Message
 
@@ -41,6 +42,9 @@ _PLAIN_PROMPT = re.compile(r"[^\s<>{}|\[\]](?:[^<>{}|\[\]]*[^\s<>{}|\[\]])?")
 
 PROBE = "Which letter comes after q?"
 """A user turn to try a template with."""
+
+_TOOL = "zq_probe_tool"
+"""A tool to try a template with."""
 
 REPLY = "It is the letter r"
 """An answer to it."""
@@ -358,6 +362,11 @@ def written_answer(
     if tokenizer.chat_template is None:
         raise ModelError(f"{_name(tokenizer)} has no chat template, so nothing says how it calls tools; {_WITHOUT}")
     whole = _apply(tokenizer, with_system([*messages, answer], policy), policy, think=think, prompt=False)
+    if not writes_calls(tokenizer):
+        raise ModelError(
+            f"the chat template of {_name(tokenizer)} writes no calls of tools, so nothing of them could be trained; "
+            f"{_WITHOUT}"
+        )
     if not whole.startswith(prompt):
         raise ModelError(
             f"the chat template of {_name(tokenizer)} writes a turn that calls tools otherwise than it begins an "
@@ -409,12 +418,24 @@ def _render(
                 f"the chat template of {_name(tokenizer)} leaves out the {turn.role} turn {turn.content[:60]!r}, "
                 f"so the model would never see it; {_advice([turn])}"
             )
-    if unseen := next((name for name in named_tools(turns) if name not in seen), None):
+    if unseen := next((name for name in offered_tools(turns) if name not in seen), None):
         raise ModelError(
             f"the chat template of {_name(tokenizer)} writes no tools (it leaves out {unseen}), so the model would "
             f"never see them; {_WITHOUT}"
         )
     return text
+
+
+def writes_calls(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template writes the tools that an answer calls, found out by rendering one."""
+    call = {"id": "callprobe", "type": "function", "function": {"name": _TOOL, "arguments": {}}}
+    turns = [Message("user", PROBE), Message("assistant", "", json.dumps({"tool_calls": [call]}))]
+    if tokenizer.chat_template is None:
+        return False
+    try:
+        return _TOOL in _write(tokenizer, as_read(tokenizer, turns, think=False)[0], template=None, prompt=False)
+    except Exception:  # a template is a program: it may raise anything
+        return False
 
 
 def _write(
@@ -458,7 +479,7 @@ def _cannot_think(tokenizer: PreTrainedTokenizerBase, why: str) -> str:
 
 def _plain(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], template: str) -> str:
     """Turns by the plain template: the system text and earlier answers stand as they are, an empty line after each."""
-    if tools := next(iter(named_tools(turns)), None):
+    if tools := next(offered_tools(turns), None):
         raise ModelError(f"{_name(tokenizer)} has no chat template to write the tool {tools} with; {_WITHOUT}")
     marked = [(turn.role, mark(tokenizer, turn.content, turn.role)) for turn in turns]
     return "".join(template.replace("{prompt}", text) if role == "user" else f"{text}\n\n" for role, text in marked)

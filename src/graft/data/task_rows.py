@@ -117,6 +117,7 @@ class TurnRows(Conversations):
         unused: fields of turns that play no part.
         odd: columns that are called like a mark for rows that are not trained, and hold something else.
         left_out: rows that say of themselves that they are not to be trained.
+        silent: answers that call tools, which the chat template does not write.
 
     Raises:
         DataError: rows break their shape.
@@ -129,7 +130,7 @@ class TurnRows(Conversations):
         self.places, self.numbers = array("q"), array("q")
         self.unused: dict[str, None] = {}
         self.odd: dict[str, None] = {}
-        self.left_out = 0
+        self.left_out = self.silent = 0
         bad = BadRows()
         for place in range(len(rows)):
             try:
@@ -145,7 +146,10 @@ class TurnRows(Conversations):
         if not is_trained(row, self.shape, self.spec.columns):
             self.left_out += 1
             return
-        for number in range(len(found)):
+        for number, turn in enumerate(found):
+            if turn.calls and not self.spec.trains_calls:
+                self.silent += 1
+                continue
             self.places.append(place)
             self.numbers.append(number)
 
@@ -154,7 +158,7 @@ class TurnRows(Conversations):
 
     def blocks(self) -> list[range]:
         """The rows of each conversation."""
-        starts = [index for index, number in enumerate(self.numbers) if number == 0]
+        starts = [index for index in range(len(self)) if not index or self.places[index] != self.places[index - 1]]
         return [range(start, end) for start, end in pairwise([*starts, len(self)])]
 
     def __getitem__(self, index: int) -> Row:  # type: ignore[override]

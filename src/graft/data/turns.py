@@ -28,14 +28,12 @@ def as_read(
     return [_turn(tokenizer, turn, think) for turn in said], tools or None
 
 
-def named_tools(turns: Sequence[Message]) -> Iterator[str]:
-    """The names of the tools that are offered or called."""
-    for turn in turns:
-        fields = json.loads(turn.fields) if turn.fields else {}
-        for tool in (*fields.get("tools", ()), *fields.get("tool_calls", ())):
-            function = tool.get("function", tool)
-            if isinstance(function, dict) and isinstance(function.get("name"), str):
-                yield function["name"]
+def offered_tools(turns: Sequence[Message]) -> Iterator[str]:
+    """The names of the tools on offer."""
+    for tool in (tool for turn in turns for tool in _offered(turn)):
+        function = tool.get("function", tool)
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            yield function["name"]
 
 
 def _offered(turn: Message) -> list[Any]:

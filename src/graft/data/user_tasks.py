@@ -292,6 +292,11 @@ def _by_shape(spec: TaskSpec) -> DatasetTask:
     for part in _parts(spec):
         if left := rows(part).left_out:
             notes.append(f"{left:,} of {len(files(part)):,} {part} rows say that they are not to be trained")
+        if silent := rows(part).silent:
+            notes.append(
+                f"{silent:,} {part} answers call tools, which the model's chat template does not write; they are left "
+                "out"
+            )
     card = TaskCard(
         spec.name, summary, "", "that of the files", table.words, kind, _size(spec, rows), notes=tuple(notes)
     )

@@ -35,7 +35,10 @@ Metric = Literal[
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What a recipe says about a task of its own; the fields are those of `graft.config.schema.TaskSection`."""
+    """What a recipe says about a task of its own; the fields are those of `graft.config.schema.TaskSection`.
+
+    `trains_calls` says of the model that its chat template writes calls of tools; without it they are only history.
+    """
 
     name: str
     like: str | None = None
@@ -58,6 +61,7 @@ class TaskSpec:
     completion: str | None = None
     tolerance: float | None = None
     metric: Metric = "auto"
+    trains_calls: bool = True
 
 
 def place_of(row: Row, index: int | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graft import tasks
 from graft.config.schema import Recipe
 from graft.data.borders import borders_of
-from graft.data.chat import ChatPolicy, check_policy, with_date
+from graft.data.chat import ChatPolicy, check_policy, with_date, writes_calls
 from graft.data.sources import word_sets
 from graft.evals.baselines import baseline_records
 from graft.evals.items import Items, prepare_items
@@ -159,7 +159,8 @@ def prepare(recipe: Recipe, *, date: str | None = None, on_task: Callable[[str],
     policy = chat_policy(recipe, tokenizer, limits, date=date)
     section = recipe.words
     words = _words(recipe, tokenizer)
-    book, think = TaskBook(recipe, words), policy.thinking == "on"
+    calls = writes_calls(tokenizer) or not knows_tokens(recipe)
+    book, think = TaskBook(recipe, words, writes_calls=calls), policy.thinking == "on"
     items, calibration, corpora = [], [], []
     for name in recipe.eval.tasks:
         on_task(name)

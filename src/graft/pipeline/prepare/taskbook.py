@@ -41,12 +41,14 @@ class TaskBook:
     Attributes:
         recipe: names them and what they read.
         words: words of the word tasks; ``None`` when the recipe has no such task.
+        writes_calls: the model's chat template writes calls of tools, so that they can be trained.
         built: tasks that were built before; a dataset is read once.
         hashed: fingerprints that were taken before.
     """
 
     recipe: Recipe
     words: WordSets | None
+    writes_calls: bool = True
     built: dict[str, Task] = field(default_factory=dict)
     hashed: dict[str, str] = field(default_factory=dict)
 
@@ -128,7 +130,7 @@ class TaskBook:
         if (stream := streamed(self.recipe, name, section, texts_only=MODES[self.recipe.mode].texts_only)) is not None:
             return stream
         if section is not None:
-            return _user_task(section)
+            return _user_task(section, self.writes_calls)
         if name == StyleTask.card.name:
             return build_style_task(self.recipe)
         rows = _hub_rows(name) if tasks.is_dataset(name) else None
@@ -190,8 +192,8 @@ def _hub_version(name: str) -> str:
     return source_version(task.source)
 
 
-def _user_task(section: TaskSection) -> Task:
+def _user_task(section: TaskSection, writes_calls: bool) -> Task:
     from graft.data.user_tasks import load_user_task
     from graft.tasks.custom import TaskSpec
 
-    return load_user_task(TaskSpec(**section.model_dump()))
+    return load_user_task(TaskSpec(**section.model_dump(), trains_calls=writes_calls))
