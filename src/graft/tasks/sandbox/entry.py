@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from . import candidate, inside, judge, weak
@@ -28,6 +29,8 @@ def main() -> None:
     elif order["role"] == "inside":
         write, dump, leave, descriptor, nonce = os.write, json.dumps, os._exit, order["result"], order["nonce"]
         result = inside.run(order["code"], order["tests"])
+        with suppress(Exception):
+            sys.stdout.flush()
         write(descriptor, dump({**_short(result), "nonce": nonce}).encode())
         leave(0)  # threads that were left behind keep nothing alive
 
