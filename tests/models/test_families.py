@@ -12,7 +12,7 @@ import torch
 from tests.models.families import COMMON, OTHERS, PACKING, VOCABULARY, toy_of
 
 from graft.errors import ModelError
-from graft.models.adapters import add_lora, load_adapter, save_adapter
+from graft.models.adapters import add_lora, load_adapter, require_loadable, save_adapter
 from graft.models.attention import packed_attention, why_not_packed
 from graft.models.decoding import decode
 from graft.models.forward import Reading, answer_hidden, head_of, reading_of, rows_batch, start_id
@@ -188,6 +188,16 @@ def test_an_adapter_of_which_peft_finds_a_part_is_refused(tmp_path: Path) -> Non
     save_adapter(adapted, tmp_path)  # transformers renames the shared experts of this one on the way back
     with pytest.raises(ModelError, match=r"cannot put the adapter .* missing adapter keys .*shared_experts"):
         load_adapter(toy_of("laguna"), tmp_path)
+
+
+def test_an_adapter_that_could_not_be_loaded_again_is_refused_before_it_is_trained() -> None:
+    options = {"r": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear", "seed": 0}
+    with pytest.raises(ModelError, match=r"an adapter on laguna could not be loaded again.*shared_experts"):
+        require_loadable(add_lora(toy_of("laguna"), **options))
+    for name in ("gpt2", "qwen3_moe", "t5"):
+        with torch.device("meta"):
+            model = add_lora(toy_of(name), **options)
+        require_loadable(model)
 
 
 def some_rows(count: int) -> list[TokenRow]:

@@ -116,6 +116,29 @@ def _require_reached(model: PreTrainedModel, found: Targets) -> None:
         )
 
 
+def require_loadable(model: PreTrainedModel) -> None:
+    """Make sure that PEFT finds all of an adapter again in the file that it saves of it, before it is trained.
+
+    Args:
+        model: has an adapter, which is put back as it is; it may be on the meta device.
+
+    Raises:
+        ModelError: it would not: transformers renames these layers on the way back.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    saved = get_peft_model_state_dict(model, save_embedding_layers=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on the meta device nothing is copied, and torch says so for each tensor
+        missing = set(set_peft_model_state_dict(model, saved).missing_keys)
+    lost = sorted(name for name, weight in model.named_parameters() if weight.requires_grad and name in missing)
+    if lost:
+        raise ModelError(
+            f"an adapter on {model.config.model_type} could not be loaded again: PEFT would not find {len(lost)} of "
+            f"its tensors in the file that it saves (first: {lost[0]}); name other layers in adapter.targets"
+        )
+
+
 def keep_masters(model: PreTrainedModel) -> PreTrainedModel:
     """Let the adapters hold float32 and compute in the type of their input, in place.
 

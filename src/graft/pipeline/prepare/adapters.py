@@ -18,9 +18,9 @@ def rehearse_adapters(recipe: Recipe) -> str | None:
         makes its own, or where the model is still to be copied from a URL.
 
     Raises:
-        ModelError: a target is not there, or PEFT cannot adapt it as the recipe says.
+        ModelError: a target is not there, or PEFT cannot adapt it as the recipe says or would not load it again.
     """
-    from graft.models.adapters import add_lora
+    from graft.models.adapters import add_lora, require_loadable
     from graft.models.facts import weightless
     from graft.models.targets import told, uncovered
 
@@ -30,11 +30,9 @@ def rehearse_adapters(recipe: Recipe) -> str | None:
     bare, _, _ = weightless(
         model.id, revision=model.revision, trust_remote_code=model.trust_remote_code, source=locate(model.id)
     )
-    return told(
-        uncovered(
-            add_lora(
-                bare, r=adapter.r, alpha=adapter.alpha, dropout=adapter.dropout, targets=adapter.targets, seed=0,
-                rslora=adapter.rslora, dora=adapter.dora,
-            )
-        )
+    adapted = add_lora(
+        bare, r=adapter.r, alpha=adapter.alpha, dropout=adapter.dropout, targets=adapter.targets, seed=0,
+        rslora=adapter.rslora, dora=adapter.dora,
     )  # fmt: skip
+    require_loadable(adapted)
+    return told(uncovered(adapted))
