@@ -16,9 +16,12 @@ from typing import Any
 
 import psutil
 
-import graft.pipeline.run
-import graft.train.engine  # noqa: F401  (what a run would import)
-from graft.cli.main import main
+ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever a library prints, at its import already, is no answer
+
+import graft.pipeline.run  # noqa: E402
+import graft.train.engine  # noqa: E402, F401  (what a run would import)
+from graft.cli.main import main  # noqa: E402
 
 LIBRARY = ctypes.CDLL(None)
 
@@ -76,7 +79,5 @@ def answer(order: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     LIBRARY.fault_count.restype = ctypes.c_long
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no answer
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=ANSWERS, flush=True)

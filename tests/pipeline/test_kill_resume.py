@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -194,3 +196,47 @@ def test_a_checkpoint_of_a_run_that_is_in_use_is_left_alone(stopped: Path, tmp_p
     with RunDirectory.open(stopped.parents[1], tmp_path).hold(), pytest.raises(RunError, match="in use by process"):
         run_to_resume(str(stopped / "checkpoint-4"), tmp_path)
     assert (stopped / "checkpoint-8").is_dir()
+
+
+@pytest.mark.slow
+def test_twenty_ctrl_c_are_one_message_and_save_the_last_step(
+    tmp_path: Path, small_recipe: Build, uninterrupted: dict[str, Any]
+) -> None:
+    runs = tmp_path / "runs"
+    process = graft("train", "--recipe", write_recipe(tmp_path, small_recipe(runs, **SETTINGS)))
+    wait_for(process, lambda: newest_step(runs) >= 6)
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    code, _, err = finish(process)
+    assert (code, err.count("Stopped."), "Traceback" in err) == (130, 1, False), err
+    (listed,) = list_runs(runs)
+    assert listed.status == "interrupted"
+    code, _, err = finish(graft("train", "--resume", "latest", "--runs", str(runs)))
+    assert code == 0, err
+    assert_same(weights(runs / listed.name), uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_saves_the_last_step(
+    tmp_path: Path, small_recipe: Build, uninterrupted: dict[str, Any]
+) -> None:
+    runs = tmp_path / "runs"
+    settings = SETTINGS | {"train__save_steps": 7}
+    recipe = write_recipe(tmp_path, small_recipe(runs, **settings))
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, "-m", "graft", "train", "--recipe", recipe])
+    deadline = time.monotonic() + 300
+    while newest_step(runs) < 7:
+        assert time.monotonic() < deadline
+        if select.select([terminal], [], [], 0.02)[0]:
+            os.read(terminal, 65_536)
+    os.close(terminal)  # the kernel sends SIGHUP, and what is written from now on fails
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    (listed,) = list_runs(runs)
+    assert (listed.status, listed.message.endswith("SIGHUP")) == ("interrupted", True)
+    assert newest_step(runs) >= 7
+    code, _, err = finish(graft("train", "--resume", "latest", "--runs", str(runs)))
+    assert code == 0, err
+    assert_same(weights(runs / listed.name), uninterrupted)

@@ -28,6 +28,7 @@ from graft.pipeline.prepare.boundary import prove_decoding, run_date
 from graft.pipeline.prepare.further import adopt
 from graft.pipeline.prepare.integrity import is_due, warn_unlisted
 from graft.pipeline.prepare.lab import Lab, prepare
+from graft.pipeline.prepare.number_formats import FILE as FORMATS
 from graft.pipeline.prepare.number_formats import settle_precision
 from graft.pipeline.prepare.preflight import preflight
 from graft.pipeline.prepare.record import continued, write_preparation, write_summary
@@ -114,11 +115,12 @@ def repair(run: RunDirectory, *, progress: Progress) -> None:
     """Run exactly those finished stages again whose files are not what they wrote, and write the report anew.
 
     Raises:
-        RunError: the recipe is damaged, which nothing can be made from.
+        RunError: what all else is made from is damaged: the recipe, or the number formats that were decided once.
     """
     damaged = run.damage("prepare")
-    if run.recipe in damaged:
-        raise RunError(f"{run.recipe} {damaged[run.recipe]}, and all else is made from it: restore it from a copy")
+    for path in (run.recipe, run.path / FORMATS):
+        if path in damaged:
+            raise RunError(f"{path} {damaged[path]}, and all else is made from it: restore it from a copy")
     resolved = load_recipe(run.recipe)
     with leading(resolved.recipe):
         _stages(resolved, progress, run, train=True, score=True, repair=True)

@@ -19,6 +19,7 @@ from graft.pipeline.prepare.forecast import detectable
 from graft.pipeline.prepare.inputs import hash_data, hash_inputs, require_same_inputs
 from graft.pipeline.prepare.integrity import warn_unlisted
 from graft.pipeline.prepare.lab import Lab, audit_record
+from graft.pipeline.prepare.number_formats import FILE, settle_precision
 from graft.pipeline.prepare.preflight import Preflight
 from graft.pipeline.prepare.taskbook import labels
 from graft.pipeline.progress import Progress
@@ -69,13 +70,14 @@ def write_preparation(
                 extra={"accelerator": accelerator(), "boundary": certificate_json(looked.boundary)},
             ),
         )
+        settle_precision(directory, resolved.recipe)
         outputs["inputs"] = inputs
         write_summary(directory, resolved.recipe, "prepared", {})
 
 
 def _leaves(run: RunDirectory) -> Leaves:
-    names = ("recipe.yaml", "provenance.json", "preflight.json", "preflight.html", "audit.json", "forecast.json")
-    return Leaves([run.path / name for name in (*names, "baselines")])
+    names = ("provenance.json", "preflight.json", "preflight.html", "audit.json", "forecast.json", "baselines")
+    return Leaves([run.recipe, run.path / FILE, *(run.path / name for name in names)])
 
 
 def continued(resume: RunDirectory, lab: Lab) -> RunDirectory:
