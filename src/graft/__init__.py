@@ -20,7 +20,7 @@ _QUIET = {
 }
 """Variables that are set unless the user set them."""
 
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "offline"}
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "WANDB_MODE": "disabled"}
 """Variables that are set whatever they were, with `GRAFT_OFFLINE=1`."""
 
 _UNASKED = ("kernels", "comet_ml")

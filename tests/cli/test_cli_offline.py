@@ -62,6 +62,15 @@ def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_no_library_prints_that_it_is_offline_where_the_result_stands() -> None:
+    """transformers prints a line on stdout, which holds JSON alone, when WANDB_MODE is ``offline``."""
+    command = [sys.executable, "-c", "import os, graft; print(os.environ['WANDB_MODE'])"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=bare(GRAFT_OFFLINE="1", PYTHONPATH=f"{ROOT}/src")
+    )
+    assert done.stdout == "disabled\n"
+
+
 def test_without_it_they_are_only_kept_quiet(tmp_path: Path) -> None:
     online = told(tmp_path / "b")
     assert (online["hub"], online["datasets"], online["kernels"]) == (False, False, True)

@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "eval__seen_items": 2,
     "sampling__max_new_tokens": 2,
     "train__max_steps": 4,
-    "study__resamples": 1000,
+    "study__resamples": None,
     "engine__self_check": "off",
 }
 RECIPES: dict[str, dict[str, Any]] = {

@@ -135,6 +135,8 @@ def test_repair_runs_exactly_the_damaged_stages_and_ends_in_the_same_bits(
     flip(copy.checkpoints / "trained-seed0" / "final" / "adapter_model.safetensors", 0.9)
     flip(copy.samples / "base.position.jsonl")
     flip(copy.path / "audit.json")
+    for stage in ("prepare", "score-self-seed0"):
+        flip(copy.stages / f"{stage}.done", 0.2)
     command = ["runs", "verify", copy.name, "--runs", str(copy.path.parent)]
     assert main(command) == 2
     told = capsys.readouterr().out
@@ -143,7 +145,7 @@ def test_repair_runs_exactly_the_damaged_stages_and_ends_in_the_same_bits(
     assert "sound" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in wanted} == wanted
     anew = {stage for stage, marker in names.items() if (copy.stages / f"{stage}.done").read_bytes() != marker}
-    assert anew == {"prepare", "train-trained-seed0", "score-base", "report"}
+    assert anew == {"prepare", "train-trained-seed0", "score-base", "score-self-seed0", "report"}
 
 
 def test_other_weights_in_their_place_make_the_scores_of_the_old_ones_due(copy: RunDirectory) -> None:
@@ -171,7 +173,7 @@ def test_a_run_of_before_there_were_manifests_is_read_and_says_so(
         report(copy)
     assert "carries no hashes" in caplog.text
     assert main(["runs", "verify", copy.name, "--runs", str(copy.path.parent)]) == 0
-    assert "sound (7 finished stages, but 8 carry no hashes: prepare, report, " in capsys.readouterr().out
+    assert "sound (7 finished stages, but 8 carry no hashes: prepare, score-base, " in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import random
@@ -31,6 +32,7 @@ STEPS = 60
 pytestmark = pytest.mark.timeout(900)
 SETTINGS: dict[str, Any] = {
     "study__arms": ["trained"],
+    "study__resamples": None,  # has no effect here, so it may not stand in a file
     "adapter__dropout": 0.1,
     "train__max_steps": STEPS,
     "train__save_steps": 3,
@@ -59,7 +61,7 @@ def weights(run: Path) -> dict[str, Any]:
 
 
 def wait_for(process: subprocess.Popen[str], seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not seen():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -199,44 +201,40 @@ def test_a_checkpoint_of_a_run_that_is_in_use_is_left_alone(stopped: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_twenty_ctrl_c_are_one_message_and_save_the_last_step(
-    tmp_path: Path, small_recipe: Build, uninterrupted: dict[str, Any]
-) -> None:
+def test_twenty_ctrl_c_are_one_message_and_save_the_last_step(tmp_path: Path, small_recipe: Build) -> None:
     runs = tmp_path / "runs"
     process = graft("train", "--recipe", write_recipe(tmp_path, small_recipe(runs, **SETTINGS)))
-    wait_for(process, lambda: newest_step(runs) >= 6)
+    wait_for(process, lambda: newest_step(runs) >= 3)
     for _ in range(20):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
     code, _, err = finish(process)
     assert (code, err.count("Stopped."), "Traceback" in err) == (130, 1, False), err
-    (listed,) = list_runs(runs)
-    assert listed.status == "interrupted"
-    code, _, err = finish(graft("train", "--resume", "latest", "--runs", str(runs)))
-    assert code == 0, err
-    assert_same(weights(runs / listed.name), uninterrupted)
+    assert_saved(runs, "stopped by Ctrl-C")
 
 
 @pytest.mark.slow
-def test_a_closed_terminal_saves_the_last_step(
-    tmp_path: Path, small_recipe: Build, uninterrupted: dict[str, Any]
-) -> None:
+def test_a_closed_terminal_saves_the_last_step(tmp_path: Path, small_recipe: Build) -> None:
     runs = tmp_path / "runs"
-    settings = SETTINGS | {"train__save_steps": 7}
-    recipe = write_recipe(tmp_path, small_recipe(runs, **settings))
+    recipe = write_recipe(tmp_path, small_recipe(runs, **SETTINGS))
     pid, terminal = pty.fork()
     if not pid:
         os.execv(sys.executable, [sys.executable, "-m", "graft", "train", "--recipe", recipe])
     deadline = time.monotonic() + 300
-    while newest_step(runs) < 7:
+    while newest_step(runs) < 3:
         assert time.monotonic() < deadline
         if select.select([terminal], [], [], 0.02)[0]:
             os.read(terminal, 65_536)
     os.close(terminal)  # the kernel sends SIGHUP, and what is written from now on fails
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    assert_saved(runs, "stopped by SIGHUP")
+
+
+def assert_saved(runs: Path, message: str) -> None:
+    """The run says why it stopped, and its newest checkpoint is of the last step it did."""
     (listed,) = list_runs(runs)
-    assert (listed.status, listed.message.endswith("SIGHUP")) == ("interrupted", True)
-    assert newest_step(runs) >= 7
-    code, _, err = finish(graft("train", "--resume", "latest", "--runs", str(runs)))
-    assert code == 0, err
-    assert_same(weights(runs / listed.name), uninterrupted)
+    assert (listed.status, listed.message.endswith(message)) == ("interrupted", True)
+    sound, passed_over = newest_sound(runs / listed.name / "checkpoints" / "trained-seed0")
+    assert sound is not None and passed_over == []
+    logged = (runs / listed.name / "metrics.jsonl").read_text().splitlines()
+    assert step_of(sound) >= max(json.loads(line)["step"] for line in logged)

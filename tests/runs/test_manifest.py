@@ -144,6 +144,12 @@ def test_scores_belong_to_the_weights_they_were_measured_with(run: RunDirectory)
     assert marker.read_text() == text and verify_run(run).damage == {}
 
 
+def test_a_stage_with_a_damaged_marker_is_damaged_and_not_of_before_there_were_manifests(run: RunDirectory) -> None:
+    (run.stages / "train-a.done").write_text("{}")
+    found = verify_run(run)
+    assert list(found.damage) == [run.stages / "train-a.done"] and found.unlisted == ()
+
+
 def test_a_file_written_anew_on_purpose_is_taken_over(run: RunDirectory) -> None:
     path = run.samples_file("a.count")
     write_samples(path, [{"reply": "3"}])

@@ -364,12 +364,11 @@ class RunDirectory:
             )
 
     def is_listed(self, name: str) -> bool:
-        """Whether the hashes of a finished stage's files were stored.
-
-        Raises:
-            RunError: its marker is damaged.
-        """
-        return is_listed(self._marker(name))
+        """Whether the hashes of a finished stage's files were stored; a damaged marker is told of by `damage`."""
+        try:
+            return is_listed(self._marker(name))
+        except RunError:
+            return True
 
     def amend(self, name: str, path: Path) -> None:
         """Take over a file of a finished stage that was written anew on purpose.

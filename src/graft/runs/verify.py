@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from graft.errors import RunError
 from graft.runs.directory import RunDirectory
 from graft.runs.manifest import MARKER, Damage, folder_damage, has_manifest
 
@@ -46,7 +45,7 @@ def verify_run(run: RunDirectory) -> Verification:
     stages, damage, unlisted = run.finished(), Damage(), []
     for stage in stages:
         damage |= run.damage(stage)
-        if not _is_listed(run, stage):
+        if not run.is_listed(stage):
             unlisted.append(stage)
     for marker in sorted(run.checkpoints.glob(f"*/*/{MARKER}")):
         folder = marker.parent
@@ -54,10 +53,3 @@ def verify_run(run: RunDirectory) -> Verification:
         if not has_manifest(folder):
             unlisted.append(str(folder.relative_to(run.path)))
     return Verification(run, len(stages), damage, tuple(unlisted))
-
-
-def _is_listed(run: RunDirectory, stage: str) -> bool:
-    try:
-        return run.is_listed(stage)
-    except RunError:  # told as damage of the marker itself
-        return True

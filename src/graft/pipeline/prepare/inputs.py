@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from graft.config.schema import Recipe
 from graft.data.files import named
-from graft.errors import ConfigError, DataError
+from graft.errors import ConfigError, DataError, RunError
 from graft.models import remote
 from graft.models.source import locate
 from graft.models.tokenizer import tokenizer_hash
@@ -86,9 +88,12 @@ def require_same_inputs(run: RunDirectory, lab: Lab) -> None:
 
 def _stored(run: RunDirectory) -> Mapping[str, str]:
     """What `hash_inputs` gave when the run was begun; runs of before there were manifests say it in their provenance
-    only, and older ones not at all.
+    only, and older ones not at all. Where the marker is damaged and the stage is run again, that is what is left.
     """
-    outputs = run.outputs("prepare") if run.is_done("prepare") else {}
+    outputs: Mapping[str, Any] = {}
+    if run.is_done("prepare"):
+        with suppress(RunError):
+            outputs = run.outputs("prepare")
     found = outputs if "inputs" in outputs or not run.provenance.is_file() else read_json(run.provenance)
     inputs: Mapping[str, str] = found.get("inputs", {})
     return inputs
