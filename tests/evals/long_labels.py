@@ -16,7 +16,7 @@ UNIT = 2**20 if sys.platform == "darwin" else 2**10
 def main() -> None:
     torch.set_num_threads(1)
     config = Qwen3Config(vocab_size=151_936, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                         num_attention_heads=8, num_key_value_heads=1, head_dim=4)  # fmt: skip
+                         num_attention_heads=4, num_key_value_heads=1, head_dim=8)  # fmt: skip
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     prompts = [tuple(torch.arange(start, start + 16_000).tolist()) for start in (5, 900)]
     labels = [((7, 3), (9, 11, 3))] * 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,9 @@ def read_delimited(path: Path, form: FileForm) -> Table:
         raise DataError(f"{path}: there is a header ({', '.join(names)}) but no row under it")
     starts.append(text.file.seek(0, io.SEEK_END))
 
-    def parse(data: bytes) -> Row:
-        return dict(zip(names, next(_reader([data.decode("utf-8")], style)), strict=True))
+    def parse(rows: Sequence[bytes]) -> Iterator[Row]:
+        records = filter(None, _reader([row.decode("utf-8") for row in rows], style))  # blank lines follow some rows
+        return (dict(zip(names, fields, strict=True)) for fields in records)
 
     told = told_table(path, style.words, text.words, len(lines))
     return OffsetTable(text.file, starts, lines, parse, names, told, path.name)

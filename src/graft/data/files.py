@@ -82,8 +82,7 @@ class FileRows:
     def _divide(self, paths: Paths) -> None:
         table = self.read(paths)
         sides: dict[str, array[int]] = {"train": array("q"), "eval": array("q")}
-        for index in range(len(table)):
-            row = table[index]
+        for index, row in enumerate(table):
             try:
                 key = self.key(row)
             except DataError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def read_json_lines(path: Path, encoding: str | None) -> Table:
         raise DataError(f"{path}: the file is empty; give one with a JSON object on every line")
     starts.append(position)
     told = told_table(path, "one JSON object per line", text.words, len(lines))
-    return OffsetTable(text.file, starts, lines, json.loads, tuple(columns), told, path.name)
+    return OffsetTable(text.file, starts, lines, partial(map, json.loads), tuple(columns), told, path.name)
 
 
 def _object(raw: bytes, line: int, problems: BadLines) -> dict[str, Any]:
@@ -195,8 +196,8 @@ def read_text(path: Path, encoding: str | None, unit: Unit, label: str | None = 
         starts, lines = _paragraphs(starts, lines) if chosen == "paragraph" else (starts[:1] + starts[-1:], lines[:1])
     beside = {"file": path.name} if label is None else {"label": label, "file": path.name}
 
-    def parse(data: bytes) -> Row:
-        return {"text": data.decode("utf-8").rstrip(), **beside}
+    def parse(rows: Sequence[bytes]) -> Iterator[Row]:
+        return ({"text": data.decode("utf-8").rstrip(), **beside} for data in rows)
 
     told = told_table(path, f"text, one row per {chosen}", text.words, len(lines))
     return OffsetTable(text.file, starts, lines, parse, ("text", *beside), told, path.name)

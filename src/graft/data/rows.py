@@ -6,13 +6,19 @@ import os
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, overload
 
 from graft.errors import DataError
 from graft.tasks.dataset import Row
+
+TOGETHER = 256
+"""Most rows of a file that are read and parsed together."""
+
+BYTES_TOGETHER = 1 << 20
+"""Bytes after which no further row is."""
 
 MOST_COLUMNS = 10_000
 """Columns of a table; more are a table that lies on its side, and slow down all that looks names up."""
@@ -57,6 +63,13 @@ class Table(Sequence[Row]):
         """The row at an index in [0, len)."""
         raise NotImplementedError
 
+    def each(self, places: Sequence[int]) -> Iterator[Row]:
+        """The rows at these indices, in this order."""
+        return map(self.row, places)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.each(range(len(self)))
+
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload
@@ -98,7 +111,7 @@ class OffsetTable(Table):
         file: a file in UTF-8; it stays open.
         starts: the first byte of every row, and at the end that after the last one.
         lines: the line on which every row begins, counted from 1.
-        parse: makes a row of its bytes.
+        parse: makes rows of the bytes of each.
         columns: names of the columns.
         words: what was read and how.
         name: the file's name.
@@ -109,7 +122,7 @@ class OffsetTable(Table):
         file: IO[bytes],
         starts: array[int],
         lines: array[int],
-        parse: Callable[[bytes], Row],
+        parse: Callable[[Sequence[bytes]], Iterable[Row]],
         columns: tuple[str, ...],
         words: str,
         name: str,
@@ -126,9 +139,40 @@ class OffsetTable(Table):
 
     def row(self, index: int) -> Row:
         """Read and parse one row; several threads or processes may do so at once."""
-        start = self.starts[index]
-        data = os.pread(self.file.fileno(), self.starts[index + 1] - start, start)
-        return FileRow(self.parse(data), f"{self.name}, line {self.lines[index]}")
+        (row,) = self.parse([self._read(index, index)])
+        return self._placed(row, index)
+
+    def each(self, places: Sequence[int]) -> Iterator[Row]:
+        """Read and parse neighbours together, which takes half of the time that they take one by one."""
+        for chosen in self._blocks(places):
+            yield from map(self._placed, self.parse(self._bytes(chosen)), chosen)
+
+    def _placed(self, row: Row, index: int) -> Row:
+        return FileRow(row, f"{self.name}, line {self.lines[index]}")
+
+    def _blocks(self, places: Sequence[int]) -> Iterator[list[int]]:
+        chosen: list[int] = []
+        size = 0
+        for place in places:
+            chosen.append(place)
+            size += self.starts[place + 1] - self.starts[place]
+            if len(chosen) == TOGETHER or size > BYTES_TOGETHER:
+                yield chosen
+                chosen, size = [], 0
+        if chosen:
+            yield chosen
+
+    def _bytes(self, places: Sequence[int]) -> list[bytes]:
+        """The bytes of each row; of neighbours by one look at the file."""
+        starts, first, last = self.starts, min(places), max(places)
+        if last - first >= 2 * len(places) or starts[last + 1] - starts[first] > 2 * BYTES_TOGETHER:
+            return [self._read(place, place) for place in places]
+        data, begin = self._read(first, last), starts[first]
+        return [data[starts[place] - begin : starts[place + 1] - begin] for place in places]
+
+    def _read(self, first: int, last: int) -> bytes:
+        start = self.starts[first]
+        return os.pread(self.file.fileno(), self.starts[last + 1] - start, start)
 
 
 class JoinedTable(Table):
@@ -162,3 +206,7 @@ class PartTable(Table):
     def row(self, index: int) -> Row:
         """The chosen row."""
         return self.table.row(self.chosen[index])
+
+    def each(self, places: Sequence[int]) -> Iterator[Row]:
+        """The chosen rows at these indices."""
+        return self.table.each([self.chosen[place] for place in places])

@@ -61,9 +61,9 @@ def look(task: DatasetTask, rows: Sequence[Row]) -> Looked:
         DataError: rows cannot be used.
     """
     bad, golds, left_out = BadRows(), Counter[str](), 0
-    for index in range(len(rows)):
+    for index, row in enumerate(rows):
         try:
-            example = task.example(rows[index], index)
+            example = task.example(row, index)
         except DataError as error:
             bad.add(error)
             continue
@@ -132,9 +132,9 @@ class TurnRows(Conversations):
         self.odd: dict[str, None] = {}
         self.left_out = self.silent = 0
         bad = BadRows()
-        for place in range(len(rows)):
+        for place, row in enumerate(rows):
             try:
-                self._add(place, rows[place])
+                self._add(place, row)
             except DataError as error:
                 bad.add(error)
         bad.require_none(len(rows))
