@@ -22,6 +22,7 @@ from graft.pipeline.run import run
 from graft.report.load import load
 from graft.report.tables import main_table
 from graft.runs.samples import read_samples
+from graft.workbench import predict
 
 Build = Callable[..., Resolved]
 
@@ -67,7 +68,6 @@ def test_files_are_asked_as_the_field_does_where_the_recipe_says_so(tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"eval__tasks": ["spelling"]}, "eval.tasks holds spelling, for which the field has no one way to ask; score"),
         ({"thinking": "on"}, "asks without thinking, but thinking is on; set data.prompt_style: instruct"),
         (
             {"model__backend": "openai", "model__url": "http://127.0.0.1:1/v1"},
@@ -136,6 +136,14 @@ def test_a_benchmark_longer_than_the_model_reads_is_refused(tmp_path: Path, smal
     lab = prepare(resolved.recipe)
     with pytest.raises(DataError, match=r"sums takes up to [\d,]+ tokens as the field asks it, but the model has 512"):
         check_positions(lab, ())
+
+
+def test_a_model_is_used_in_the_words_that_it_was_trained_in(tmp_path: Path) -> None:
+    """For predictions and chats, whatever the style in which it was scored."""
+    known = recipe(data__tasks=[own(tmp_path)], eval__tasks=["cola"], data__train="cola", data__prompt_style="field")
+    made = predict._task(known, "cola")
+    asked = made.example({"sentence": "He go.", "label": 0}, 0)
+    assert asked is not None and asked.options == ("unacceptable", "acceptable")
 
 
 def test_the_field_reads_no_system_turn_and_no_template(tmp_path: Path, small_recipe: Build) -> None:

@@ -27,7 +27,7 @@ from graft.pipeline.judge.labels import own_temperature
 from graft.pipeline.places import calibration_path
 from graft.pipeline.prepare.boundary import run_date
 from graft.pipeline.prepare.lab import chat_policy, recipe_limits, recipe_tokenizer
-from graft.pipeline.prepare.prompts import own_task
+from graft.pipeline.prepare.prompts import asked_as_field, own_task
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import TaskBook, task_names
 from graft.pipeline.prepare.thinking import used_sampling
@@ -41,6 +41,7 @@ from graft.runs.samples import read_samples
 from graft.stats.calibration import probabilities
 from graft.tasks.custom import OwnCompletions, OwnLabels
 from graft.tasks.dataset import DatasetTask, Row
+from graft.tasks.field import FieldTask
 from graft.tasks.labels import ClassificationTask
 from graft.workbench.answer_files import require_writable, write_answers
 
@@ -195,7 +196,7 @@ def open_predictor(
     if not is_remote(recipe):
         model = load_branch(run, recipe, branch) if run and branch else load_untouched(recipe)
     backend = open_backend(recipe, tokenizer, model, thinking=recipe.thinking == "on")
-    return Predictor(recipe, made, backend, tokenizer, policy, _temperature(made, run, branch), name)
+    return Predictor(recipe, made, backend, tokenizer, policy, _temperature(recipe, made, run, branch), name)
 
 
 def asker(
@@ -220,11 +221,13 @@ def asker(
     made = _task(recipe, names[0])
     if len(_wanted(made)) != 1:
         return None
-    return Predictor(recipe, made, backend, tokenizer, policy, _temperature(made, run, branch), branch.label)
+    return Predictor(recipe, made, backend, tokenizer, policy, _temperature(recipe, made, run, branch), branch.label)
 
 
-def _temperature(task: DatasetTask, run: RunDirectory | None, branch: Branch | None) -> float:
-    """What was fitted on the run's calibration items; 1 without any."""
+def _temperature(recipe: Recipe, task: DatasetTask, run: RunDirectory | None, branch: Branch | None) -> float:
+    """What was fitted on the run's calibration items; 1 without any, or where the field's labels were scored."""
+    if asked_as_field(recipe, task.card.name):
+        return 1.0
     path = calibration_path(run, branch, task.card.name) if run is not None and branch is not None else None
     return own_temperature(read_samples(path)) if path is not None and path.is_file() else 1.0
 
@@ -310,6 +313,8 @@ def _task(recipe: Recipe, name: str | None) -> DatasetTask:
         assert issubclass(found, DatasetTask)
         return found(lambda part: ())  # its own rows are not read
     made = TaskBook(recipe, None).load(name)
+    if isinstance(made, FieldTask):
+        made = made.task  # asked as it was trained
     if not isinstance(made, OwnLabels | OwnCompletions | ClassificationTask):
         raise ConfigError(f"task {name} has no prompt with columns in braces, so a row of columns cannot be asked")
     return made

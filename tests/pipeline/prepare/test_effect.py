@@ -41,6 +41,7 @@ NO_EFFECT: list[tuple[list[str], str]] = [
     (["data.train=glue/sst2", "words.train=100"], "words.train is 100 (command line), but no word task"),
     (["data.train=[{task: glue/sst2, words: 10}]"], "glue/sst2 asks about no words"),
     (["data.corpus=[x.txt]"], "add prose to data.train or eval.tasks"),
+    (["data.prompt_style=field"], "no scored task is one that the field asks in one way; score one (mmlu, mmlu-pro"),
     (["eval.labels=mean"], "no task with labels"),
     (["eval.allow_code_execution=true"], "no task here is answered with code"),
     (["eval.thinking_samples=5"], "set thinking=on"),
@@ -147,6 +148,7 @@ _DRAWN = ["sampling.temperature=0.7"]
 _WATCHED = ["train.eval_steps=5", "stopping.patience=3"]
 BESIDE = {
     "sampling.top_p": _DRAWN, "sampling.top_k": _DRAWN, "sampling.min_p": _DRAWN, "sampling.seed": _DRAWN,
+    "data.prompt_style": ["eval.tasks=[glue/cola]"],
     "stopping": _WATCHED, "stopping.patience": ["train.eval_steps=5"], "train.keep_last": ["train.save_steps=5"],
     "train.keep_best": ["train.eval_steps=5"], "train.eval_max_batches": ["train.eval_steps=5"],
     "train.warmup_steps": ["train.max_steps=20"], "train.schedule_args": ["train.schedule=cosine"],

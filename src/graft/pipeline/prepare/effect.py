@@ -22,11 +22,12 @@ from graft.errors import ConfigError
 from graft.models.sampling import PRESETS, from_section
 from graft.pipeline.branches import branches
 from graft.pipeline.prepare.modes import MODES
-from graft.pipeline.prepare.prompts import own_task
+from graft.pipeline.prepare.prompts import own_task, prompt_style
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.streams import may_be_text
 from graft.pipeline.prepare.taskbook import LABELLED, task_names, uses_words
 from graft.tasks.code import CodeTask
+from graft.tasks.field import STANDARDS
 from graft.tasks.prose import ProseTask
 
 
@@ -202,6 +203,12 @@ RULES = (
         lambda r: not _reads_prose(r),
         "only the task prose reads it, which is neither trained nor scored; add prose to data.train or eval.tasks",
         "data.train eval.tasks",
+    ),
+    Rule(
+        "data.prompt_style",
+        lambda r: not any(prompt_style(r, name) for name in r.eval.tasks),
+        f"no scored task is one that the field asks in one way; score one ({', '.join(STANDARDS)}), or leave it out",
+        "eval.tasks data.tasks",
     ),
     Rule(
         "eval.labels eval.calibration_items",

@@ -42,17 +42,11 @@ def check_prompt_style(recipe: Recipe) -> None:
     """Refuse a style that could not be had.
 
     Raises:
-        ConfigError: the recipe asks for the field's style, but no scored task has one, its model is behind a server,
-            or it thinks.
+        ConfigError: the recipe asks for the field's style, but its model is behind a server, or it thinks.
     """
     if recipe.data.prompt_style != "field":
         return
     where = "data.prompt_style is field"
-    if not any(benchmark(recipe, name) in STANDARDS for name in recipe.eval.tasks):
-        raise ConfigError(
-            f"{where}, but eval.tasks holds {', '.join(recipe.eval.tasks)}, for which the field has no one way to ask; "
-            f"score one of {', '.join(STANDARDS)}, or leave it out"
-        )
     if is_remote(recipe):
         raise ConfigError(
             f"{where}, which needs likelihoods and plain text, but model.backend is {recipe.model.backend}, which "
