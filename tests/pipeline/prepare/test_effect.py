@@ -29,7 +29,7 @@ NO_EFFECT: list[tuple[list[str], str]] = [
     (["train.max_steps=5", "train.warmup_steps=5"], "train.warmup_steps is 5 (command line), but train.max_steps is 5"),
     (["train.warmup_share=0.1", "train.schedule=constant"], "set train.schedule=constant_with_warmup"),
     (["train.warmup_share=0.1", "train.warmup_steps=2"], "but train.warmup_steps is 2"),
-    (["train.keep_last=3"], "set one of them"),
+    (["train.keep_last=3", "train.save_minutes=null"], "set one of them"),
     (["train.eval_max_batches=3"], "set train.eval_steps"),
     (["stopping.min_delta=0.1"], "set stopping.patience"),
     (["grpo.group_size=4"], "but mode is sft"),
