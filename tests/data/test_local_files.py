@@ -234,10 +234,6 @@ def test_lines_with_a_separator_are_a_table_and_keep_their_white_space(tmp_path:
     assert table.words == "a.txt: lines separated by '@', UTF-8, 2 rows"
     with pytest.raises(DataError, match=r"line 2: 3 columns where the header has 2"):
         read_rows(write(tmp_path / "b.txt", "a|b\n1|2|3\n"), FileForm(separator="|"))
-    assert [row["text"] for row in read_rows(write(tmp_path / "c.txt", "def f():\n    return 1 \n"))] == [
-        "def f():",
-        "    return 1",
-    ]
 
 
 def packed(path: Path, data: bytes) -> Path:

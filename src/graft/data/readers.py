@@ -161,7 +161,7 @@ def _kind(value: Any) -> str:
 def read_text(path: Path, encoding: str | None, unit: Unit, label: str | None = None) -> Table:
     """Read a text file as rows of ``text``, ``label`` where there is one, and ``file`` (its own name).
 
-    White space before a text belongs to it; line ends and white space after it do not.
+    White space around a text is no part of it.
 
     Args:
         path: the file.
@@ -197,7 +197,7 @@ def read_text(path: Path, encoding: str | None, unit: Unit, label: str | None = 
     beside = {"file": path.name} if label is None else {"label": label, "file": path.name}
 
     def parse(rows: Sequence[bytes]) -> Iterator[Row]:
-        return ({"text": data.decode("utf-8").rstrip(), **beside} for data in rows)
+        return ({"text": data.decode("utf-8").strip(), **beside} for data in rows)
 
     told = told_table(path, f"text, one row per {chosen}", text.words, len(lines))
     return OffsetTable(text.file, starts, lines, parse, ("text", *beside), told, path.name)

@@ -246,14 +246,16 @@ def _like(spec: TaskSpec) -> DatasetTask:
         return RenamedRows(files(part), spec.columns) if spec.columns else files(part)
 
     task = make_like(base, rows, spec, table.words, _size(spec, files))
-    looked = {part: look(task, rows(part)) for part in _parts(spec)}
+    looked = {part: look(task, task.rows(part)) for part in _parts(spec)}
     used = [_column(spec, name) for name in (*base.source.columns, *base.original)]
     notes = [*_unused(spec, table, used), *one_sided(looked, base.labels)]
     for part, found in looked.items():
-        if found.left_out == len(rows(part)):
-            raise DataError(f"task {spec.name}: none of its {len(rows(part)):,} {part} rows has a label; fill them in")
+        if found.left_out == len(task.rows(part)):
+            raise DataError(
+                f"task {spec.name}: none of its {len(task.rows(part)):,} {part} rows has a label; fill them in"
+            )
         if found.left_out:
-            notes.append(f"{found.left_out:,} of {len(rows(part)):,} {part} rows have no label and are left out")
+            notes.append(f"{found.left_out:,} of {len(task.rows(part)):,} {part} rows have no label and are left out")
     return make_like(base, rows, spec, table.words, _size(spec, files), tuple(notes))
 
 
