@@ -21,7 +21,8 @@ def answer(request: dict[str, Any]) -> Any:
         task = tasks.load(request["task"], rows=hub_rows(kind.source))
         found = task.examples(request["split"], limit=request["limit"], seed=request["seed"])
         return [asdict(example) for example in found]
-    source = HubSource(**{**request["source"], "columns": tuple(request["source"]["columns"])})
+    lists = {name: tuple(value) for name, value in request["source"].items() if isinstance(value, list)}
+    source = HubSource(**{**request["source"], **lists})
     if request["what"] == "rows":
         rows = hub_rows(source)(request["part"])
         return [rows[index] for index in range(len(rows))]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.data.hub_stand_in import TOKEN, ClientError, Hub, HubClient, Repo, hub_client, repo, serving
 
-from graft.data.hub import hub_rows, stream_rows
+from graft.data.hub import WORKED, hub_rows, stream_rows
 from graft.errors import MissingExtra
 from graft.tasks.dataset import HubSource, is_held_out
 
@@ -60,6 +60,13 @@ def message(client: HubClient, source: HubSource, part: str = "train", stream: b
 def test_rows_have_the_columns_that_are_read_and_no_others(client: HubClient) -> None:
     assert client.rows(PLAIN, "train") == [{"text": row["text"], "label": row["label"]} for row in ROWS]
     assert len(client.rows(PLAIN, "eval")) == 7
+
+
+def test_worked_examples_are_a_split_with_columns_of_their_own(client: HubClient) -> None:
+    source = HubSource("owner/plain", eval="test", columns=("text",), worked="test", worked_columns=("label",))
+    assert client.rows(source, WORKED) == [{"text": row["text"], "label": row["label"]} for row in ROWS[:7]]
+    assert client.rows(source, "eval") == [{"text": row["text"]} for row in ROWS[:7]]
+    assert len(client.rows(HubSource("owner/plain", columns=("text",)), WORKED)) == len(ROWS)
 
 
 @pytest.mark.parametrize(
