@@ -143,7 +143,7 @@ def test_a_completion_script_is_valid_for_its_shell(shell: str, capsys: pytest.C
     ("words", "offered"),
     [
         ("graft ru", {"run", "runs"}),
-        ("graft runs ", {"list", "show", "delete"}),
+        ("graft runs ", {"list", "show", "verify", "delete"}),
         ("graft report ", {"latest", "a-run"}),
         ("graft train --device c", {"cuda", "cpu"}),
         ("graft tasks show sp", {"spelling"}),

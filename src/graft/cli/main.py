@@ -142,10 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_usage(error)
         return _fail(common, type(error).__name__, error.format_message())
     except (click.Abort, KeyboardInterrupt) as error:
-        if arguments is None:
-            _ignore_signals()
-        return _stopped(common, error)
+        return _stopped(common, error, ends=arguments is None)
     except Exception as error:
+        if isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt):
+            return _stopped(common, error.__context__, ends=arguments is None)  # click wrote to a closed terminal
         from graft.errors import GraftError
         from graft.train.processes import PeerError
 
@@ -195,7 +195,10 @@ def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackT
     echo("".join(format_exception(kind, error, trace)), err=True, nl=False)
 
 
-def _stopped(common: Common, error: BaseException) -> int:
+def _stopped(common: Common, error: BaseException, *, ends: bool) -> int:
+    """Say how to go on, and give the exit code; ``ends`` where the process is about to end too."""
+    if ends:
+        _ignore_signals()
     if isinstance(error.__cause__ or error.__context__, EOFError):
         return _fail(common, "Abort", "there is nobody to answer the question; use flags or --yes (see --help).")
     hint = f" What was written is kept; continue with: {common.resume}" if common.resume else ""
@@ -203,5 +206,5 @@ def _stopped(common: Common, error: BaseException) -> int:
         echo(f"Stopped.{hint}", err=True)
     from graft.runs.interrupts import Terminated
 
-    came_from = error.__cause__ or error.__context__ or error  # click wraps it
-    return SIGNAL_EXIT + (came_from.number if isinstance(came_from, Terminated) else signal.SIGINT)
+    came_from = (error, error.__cause__, error.__context__)  # click wraps it
+    return SIGNAL_EXIT + next((one.number for one in came_from if isinstance(one, Terminated)), signal.SIGINT)
