@@ -167,6 +167,7 @@ def test_a_head_that_trl_guesses_wrong_is_refused_before_the_first_step(tmp_path
         trl_engine.fit(capped, rows, plan, pad_id=0, folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_what_trl_computes_is_compared_and_stored(tmp_path: Path) -> None:
     rows = some_rows(6)
     result = trl_engine.fit(model("full"), rows, replace(PLAN, steps=1), pad_id=PAD, folder=tmp_path)

@@ -64,7 +64,7 @@ def along(model: torch.nn.Module, exact_way: torch.Tensor) -> float:
     return float((way(model) @ exact_way / (exact_way @ exact_way)).detach())
 
 
-@pytest.mark.parametrize("engine", [fit, trl_engine.fit])
+@pytest.mark.parametrize("engine", [fit, pytest.param(trl_engine.fit, marks=pytest.mark.slow)])
 def test_full_fine_tuning_in_bfloat16_goes_as_far_as_in_float32(
     engine: Callable[..., object], exact_way: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_resumed_training_of_16_bits_ends_in_the_same_bits(
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("adapted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_float16_trains_as_float32_does(adapted: bool, tmp_path: Path) -> None:
     told: dict[torch.dtype, list[float]] = {}
     for dtype in (torch.float32, torch.float16):
