@@ -232,7 +232,9 @@ def _recipe(spec: TaskSpec, settings: Mapping[str, Any], model: str) -> str:
         lines += ["      prompt: |-", *(f"        {line}".rstrip() for line in spec.prompt.splitlines())]
     if spec.label:
         lines += [f"      label: {to_text(spec.label)}"]
-        lines += [f"      labels: {to_text(dict(spec.labels))}  # what the column holds, with the word that is written"]
+        numbers = all(kind.isdecimal() for kind in spec.labels)
+        told = "numbers say little: write their words, {0: bad, 1: good}" if numbers else "each with the word to write"
+        lines += [f"      labels: {to_text(dict(spec.labels))}  # {told}"]
     if spec.completion:
         lines += [f"      completion: {to_text(spec.completion)}"]
     if settings["metric"] != "auto":
