@@ -34,14 +34,14 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "init": Entry("init", "Recipes", "Write a commented recipe after a few questions."),
+    "init": Entry("init", "Recipes", "Write a commented recipe after a few questions, or one for a table of your own."),
     "check": Entry("check", "Recipes", "Check a recipe and show what it would do."),
     "schema": Entry("about", "Recipes", "Print the JSON schema of recipes, for editors."),
     "tasks": Entry("tasks", "Recipes", "List the tasks, or show one with real items."),
     "run": Entry("run", "Experiments", "Run a recipe from data to report."),
     "train": Entry("run", "Experiments", "Train only, from flags or a recipe."),
     "eval": Entry("run", "Experiments", "Score a run or a model on held-out items."),
-    "predict": Entry("predict", "Experiments", "Answer the rows of a file with a run or a model."),
+    "predict": Entry("predict", "Experiments", "Answer every row of a file with a run or a model."),
     "chat": Entry("chat", "Experiments", "Talk to a model or a run, or to two side by side."),
     "bench": Entry("bench", "Experiments", "Measure how fast this machine trains."),
     "report": Entry("reports", "Results", "Write the report of a run anew."),
