@@ -20,6 +20,7 @@ from graft.pipeline.prepare.prompts import asked_as_field, check_prompt_style, p
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import run
 from graft.report.load import load
+from graft.report.sampling import FIELD_NOTE, STRICT_NOTE, sampling_notes
 from graft.report.tables import main_table
 from graft.runs.samples import read_samples
 from graft.workbench import predict
@@ -115,6 +116,9 @@ def test_a_run_stores_what_the_field_asks_and_how_likely_each_answer_is(finished
 def test_the_report_names_the_style_beside_the_numbers(finished: Outcome) -> None:
     (row,) = main_table(load(finished.run.path)).rows
     assert row[0].text == "cola (MCC, field style)"
+    told = sampling_notes(load(finished.run.path))
+    assert FIELD_NOTE in told and STRICT_NOTE not in told
+    assert not [note for note in finished.notes if note.startswith("replies")]
 
 
 def test_training_rows_stay_in_the_chat_template(tmp_path: Path, small_recipe: Build) -> None:

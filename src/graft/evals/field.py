@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graft.evals.items import Items, item_fields, item_prompt
-from graft.evals.scoring import STRICT_REPLY
+from graft.evals.scoring import FIELD_RULE
 from graft.models.backends.base import no_progress
 from graft.models.backends.transformers import TransformersBackend
 from graft.tasks.field import FieldTask
@@ -49,7 +49,7 @@ def _record(
         "reply_ids": list(reply.token_ids),
         "reply_tokens": reply.usage.completion_tokens if reply.usage else None,
         "exact": score.strict,
-        "exact_from": STRICT_REPLY,
+        "exact_from": FIELD_RULE,
         "generated": generated,
         "strict": score.strict,
         "lenient": score.lenient,

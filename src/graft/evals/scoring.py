@@ -24,6 +24,9 @@ ONE_PASS = "one pass"
 STRICT_REPLY = "strict reply"
 """``exact`` repeats ``strict``: the model is behind a server, or reads prompt and answer apart (T5, BART)."""
 
+FIELD_RULE = "field style"
+"""``exact`` repeats ``strict``, the field's own rule: the gold answer is no text that a reply should be."""
+
 CHECKED = 100
 """Items of a task that one pass calls right and that are generated nevertheless, to see whether that is so."""
 

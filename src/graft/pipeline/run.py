@@ -31,6 +31,7 @@ from graft.pipeline.prepare.lab import Lab, prepare
 from graft.pipeline.prepare.number_formats import FILE as FORMATS
 from graft.pipeline.prepare.number_formats import settle_precision
 from graft.pipeline.prepare.preflight import preflight
+from graft.pipeline.prepare.prompts import asked_as_field
 from graft.pipeline.prepare.record import continued, write_preparation, write_summary
 from graft.pipeline.prepare.served import is_remote
 from graft.pipeline.prepare.taskbook import labels
@@ -242,7 +243,8 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
     notes = tuple(target.headline for target in targets if target.reason not in headline)  # an invalid study's are
     notes += tuple(task.headline for task in verdict.study.collateral) if verdict.study else ()
     told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
-    notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if results["rows"] else ()))
+    drawn = results["rows"] and not all(asked_as_field(recipe, task) for task in recipe.eval.tasks)
+    notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if drawn else ()))
     leaks = leaks_sentence(leak_shares(directory, recipe.eval.tasks)) if verdict.study else ""
     notes += tuple(filter(None, (tokens_sentence(results["trained_tokens_a_row"]), leaks)))
     return Outcome(directory, headline, table, found.page, notes)

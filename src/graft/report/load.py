@@ -82,7 +82,8 @@ class ResultRow:
         details: the task's further measures, means over items.
         phrasings: accuracy by phrasing.
         sampling: how the replies were generated; None in runs that did not store it.
-        exact_from: ``one pass`` over the right answer, or ``strict reply`` where a server wrote the replies.
+        exact_from: ``one pass`` over the right answer, ``strict reply`` where a server wrote the replies, or ``field
+            style`` by the rule of a benchmark's field.
         thinking: what thinking took; None for replies without it.
     """
 

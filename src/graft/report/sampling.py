@@ -19,13 +19,19 @@ STRICT_NOTE = (
     "match here is the strict score of the generated reply."
 )
 
+FIELD_NOTE = (
+    "Benchmarks in the field's style are scored by its own rules, whatever the sampling: the likeliest answer stands "
+    "as the reply, or a solution is written greedily up to the length that the field gives it. Exact match repeats the "
+    "strict score there."
+)
+
 
 def sampling_notes(files: RunFiles) -> tuple[str, ...]:
     """Each way in which replies were generated, in words, and whether exact match is one of them."""
     used = dict.fromkeys(row.sampling for row in files.results.rows if row.sampling is not None)
     notes = tuple(f"Replies: {describe(sampling)}." for sampling in used)
-    strict = any(row.exact_from == "strict reply" for row in files.results.rows)
-    return (*notes, STRICT_NOTE) if strict else notes
+    known = {row.exact_from for row in files.results.rows}
+    return (*notes, *[STRICT_NOTE] * ("strict reply" in known), *[FIELD_NOTE] * ("field style" in known))
 
 
 def code_notes(files: RunFiles) -> tuple[str, ...]:
