@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from graft.data.borders import borders_of
 from graft.data.chat import NO_THINKING, ChatPolicy, PromptRenderer
 from graft.data.controls import MARK, mark, marked_pieces, spelled_tokens, unknown_token, unmarked
-from graft.data.tokens import example_turns, marked_texts, token_ids
+from graft.data.tokens import INDENTS, example_turns, marked_texts, token_ids
 from graft.types import Example
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def example_pieces(
 
 def _melts(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> bool:
     """Whether white space that begins an answer would change the prompt's tokens, so that both are read apart."""
-    if not answer[:1].isspace():
+    if not answer.startswith(INDENTS):
         return False
     alone = [token for token, _ in _spans(tokenizer, prompt)]
     return [token for token, _ in _spans(tokenizer, prompt + answer)][: len(alone)] != alone

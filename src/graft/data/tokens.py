@@ -30,6 +30,9 @@ CHUNK = 1024
 CHARACTERS = 1 << 20
 """Characters tokenised at once, save for a longer text: what the library keeps of a token while it works is large."""
 
+INDENTS = (" ", "\t")
+"""White space that an answer may begin with; a line break would go on with the prompt's own."""
+
 WORKERS = 2
 """Chunks tokenised side by side; the interpreter renders the next ones meanwhile."""
 
@@ -231,7 +234,7 @@ def _ended(
     policy: ChatPolicy,
 ) -> Iterator[tuple[Example, Ids, int]]:
     for example, pair, prompt, whole in zip(examples, texts, *encoded.result(), strict=True):
-        if whole[: len(prompt)] != prompt and pair[1][:1].isspace():
+        if whole[: len(prompt)] != prompt and pair[1].startswith(INDENTS):
             whole = _continued(tokenizer, prompt, pair[1], whole)
         if whole[: len(prompt)] != prompt:
             raise DataError(_moved(tokenizer, example, pair, prompt, whole))
