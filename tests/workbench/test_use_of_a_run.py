@@ -207,5 +207,11 @@ def test_chat_asks_with_the_prompt_of_the_task_until_it_is_raw(trained: RunDirec
     assert first.turns[0].content == "late"
 
 
+def test_the_vocabulary_of_an_arm_is_that_of_its_base(trained: RunDirectory, tmp_path: Path) -> None:
+    arm, out = f"{trained.name}:trained-seed0", tmp_path / "vocabulary"
+    assert main(["--runs", str(trained.path.parent), "vocab", "english", arm, "--out", str(out), "-q"]) == 0
+    assert (out / "summary.json").is_file()
+
+
 def _lora(model: Any) -> list[torch.Tensor]:
     return [weight for name, weight in model.named_parameters() if "lora_B" in name]

@@ -29,6 +29,16 @@ def vocab_command() -> None:
     """Classify a vocabulary, or trim a model to a part of it."""
 
 
+def _named(common: Common, model: str) -> str:
+    """The model; an arm of a run as a folder, merged with its base where it is an adapter."""
+    from graft.cli.lookup import model_of
+    from graft.models.adapted import ready
+
+    found = model_of(model, common.runs_folder)
+    ready(found)
+    return found
+
+
 @vocab_command.command(
     "english", cls=Command, example="graft vocab english Qwen/Qwen3-0.6B --corpus prose.txt --out vocabulary"
 )
@@ -45,7 +55,9 @@ def english_command(
     from graft.workbench.vocabulary import english
 
     with open_progress(quiet=common.quiet) as progress:
-        summary = english(model, revision=revision, corpus=corpus, out=out, force=force, progress=progress)
+        summary = english(
+            _named(common, model), revision=revision, corpus=corpus, out=out, force=force, progress=progress
+        )
     if common.json:
         print_json({**summary, "out": str(out)})
         return
@@ -91,7 +103,15 @@ def trim_command(
     from graft.workbench.vocabulary import trim
 
     with open_progress(quiet=common.quiet) as progress:
-        report = trim(model, revision=revision, subset=subset, corpus=corpus, out=out, force=force, progress=progress)
+        report = trim(
+            _named(common, model),
+            revision=revision,
+            subset=subset,
+            corpus=corpus,
+            out=out,
+            force=force,
+            progress=progress,
+        )
     if common.json:
         print_json({**report, "out": str(out)})
         return
