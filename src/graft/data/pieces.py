@@ -92,6 +92,8 @@ def _is_shared(spans: Sequence[tuple[int, tuple[int, int]]], place: int) -> bool
 def _bytes(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     """The bytes of a token of a byte-level vocabulary, or of one that spells single bytes; empty for others."""
     name = str(tokenizer.convert_ids_to_tokens(token))
+    if name == unknown_token(tokenizer):
+        return ""
     if re.fullmatch(r"<0x[0-9A-F]{2}>", name):
         return f"<{name[3:]}"
     letters = byte_letters()

@@ -210,7 +210,7 @@ def _partner(recipe: Recipe, name: str, run: RunDirectory | None = None, branch:
     styles = {style_name(token): token for token in recipe.style.tokens}
     try:
         task = asker(recipe, run, branch, tokenizer, policy, backend) if run and branch else None
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         LOG.warning("the run's task cannot ask, so this is a conversation: %s", error)
         task = None
     return Partner(name, backend, tokenizer, policy, think, sampling, limits.positions, styles=styles, task=task)
