@@ -73,11 +73,42 @@ FILES: dict[str, Callable[[], bytes]] = {
 }
 
 
+VALUES: tuple[Any, ...] = (
+    None, True, -1, 0, 1, 2, 0.5, -0.5, 10**5, 10**9, 10**15, 2**53, 10**20, 10**400, float("inf"), float("nan"), "",
+    "x", "x" * 5000, "\ud800", "\0", "../..", "{prompt}", "sprout", "count", "ran:ran", [], {}, [[]], [1], ["x"],
+    {"x": 1}, {"type": "x"}, list(range(3000)),
+)  # fmt: skip
+"""Values of right and wrong kinds for anything that has a name."""
+
+
 def changed(content: bytes, rng: random.Random) -> bytes:
-    """A few changes of bytes, words and lines."""
+    """A few changes of bytes, words and lines, or of one value that is named."""
+    if rng.random() < 0.6:
+        try:
+            return changed_value(content.decode(), rng)
+        except ValueError:
+            pass
     for _ in range(rng.choice((1, 1, 2, 4))):
         content = changed_once(content, rng)
     return content
+
+
+def changed_value(text: str, rng: random.Random) -> bytes:
+    """Give one name of a JSON file, or of a line of YAML, another value."""
+    value = rng.choice(VALUES)
+    if not text.lstrip().startswith("{"):
+        lines = text.splitlines()
+        line = rng.choice([number for number, there in enumerate(lines) if ": " in there] or [0])
+        lines[line] = f"{lines[line].partition(':')[0]}: {json.dumps(value)}"
+        return "\n".join(lines).encode()
+    whole = inner = json.loads(text)
+    while isinstance(inner, dict) and inner:
+        name = rng.choice(list(inner))
+        if not isinstance(inner[name], dict) or rng.random() < 0.3:
+            inner[name] = value
+            break
+        inner = inner[name]
+    return json.dumps(whole).encode()
 
 
 def changed_once(content: bytes, rng: random.Random) -> bytes:
@@ -118,8 +149,8 @@ def spoiled(folder: Path, toy: Path, kind: str, rng: random.Random) -> list[str]
         return ["check", "r.yaml"]
     target = rng.choice(targets[kind])
     whole = target.read_bytes()
-    kept = whole if len(whole) < 50_000 or rng.random() < 0.5 else whole[: rng.randrange(50_000)]
-    target.write_bytes(changed(kept[:5000], rng) + kept[5000:])
+    cut = 5000 if target.suffix not in (".json", ".yaml") else len(whole)
+    target.write_bytes(changed(whole[:cut], rng) + whole[cut:])
     return ["runs", "list", "--sort", "-duration"] if kind == "run" else ["check", "r.yaml"]
 
 

@@ -107,6 +107,12 @@ def test_a_config_of_wrong_kinds_ends_in_one_message(folder: Path, values: dict[
             assert len(str(error)) < 2000
 
 
+def test_a_setting_of_the_tokenizer_of_the_wrong_kind_ends_in_one_message(folder: Path) -> None:
+    change(folder, "tokenizer_config.json", model_max_length={"x": 1})
+    with pytest.raises(ModelError, match="cannot load the tokenizer of"):
+        load_tokenizer(str(folder))
+
+
 def test_files_of_absurd_size_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (folder / "tokenizer.json").open("r+b") as file:
         file.truncate(30 * 10**9)

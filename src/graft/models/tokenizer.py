@@ -53,6 +53,7 @@ def load_tokenizer(
             tokenizer: PreTrainedTokenizerBase = (kind or _automatic()).from_pretrained(
                 source.place, revision=revision, local_files_only=offline(), **options
             )
+        tokenizer("a")  # a setting of the wrong kind shows when it is used
     except Exception as error:  # transformers, tokenizers and the hub each raise types of their own
         raise ModelError(cannot_load("tokenizer", model_id, error)) from error
     _check_vocabulary(tokenizer, config, model_id)
