@@ -57,7 +57,7 @@ class ThinkingFacts:
     think_tokens: float = NAN
     unclosed: float = NAN
     truncated: float = NAN
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

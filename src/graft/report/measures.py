@@ -70,7 +70,7 @@ def _thinking_cells(rows: Sequence[ResultRow]) -> tuple[Cell, ...]:
 def _drawn(facts: ThinkingFacts) -> str:
     """How replies with thinking were drawn and what their exact match means, for the caption."""
     shown = ("temperature", "top_p", "top_k", "min_p", "max_new_tokens")
-    values = ", ".join(f"{name} {number(facts.sampling[name])}" for name in shown if name in facts.sampling)
+    values = ", ".join(f"{name} {number(float(facts.sampling[name]))}" for name in shown if name in facts.sampling)
     return f". With thinking, exact: most of an item's replies are strictly right; drawn with {values}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from graft.errors import ConfigError
 from graft.models.sampling import from_section
 from graft.pipeline.progress import SilentProgress
 from graft.pipeline.run import evaluate, report, run
+from graft.report.decode import decode
 from graft.runs.files import read_json
 from graft.runs.samples import read_samples
 from graft.types import Sampling
@@ -37,7 +37,7 @@ def test_a_grid_scores_every_combination_once(
     grid = "temperature=0,1.5 top_p=0.5,1"
     outcome = evaluate(str(toy_folder), resolved, progress=SilentProgress(), sampling_grid=grid)
     rows = grid_rows(outcome.run.path)
-    used = [Sampling(**row["sampling"]) for row in rows if row["task"] == "count"]
+    used = [decode(Sampling, row["sampling"], "row") for row in rows if row["task"] == "count"]
     greedy = Sampling(max_new_tokens=6)
     drawn = Sampling(temperature=1.5, max_new_tokens=6)
     assert used == [greedy, Sampling(temperature=1.5, top_p=0.5, max_new_tokens=6), drawn]  # greedy means one thing
@@ -91,7 +91,7 @@ def test_the_results_hold_the_sampling(small_recipe: Callable[..., Resolved], to
     resolved = small_recipe(tmp_path, **SMALL, sampling__preset="qwen3-non-thinking", sampling__seed=4)
     outcome = evaluate(str(toy_folder), resolved, progress=SilentProgress())
     (sampling,) = {json.dumps(row["sampling"]) for row in read_json(outcome.run.path / "results.json")["rows"]}
-    assert json.loads(sampling) == asdict(Sampling(0.7, 0.8, 20, 0.0, 6, 1.0, 4))
+    assert decode(Sampling, json.loads(sampling), "row") == Sampling(0.7, 0.8, 20, 0.0, 6, 1.0, 4)
     records = read_samples(outcome.run.samples_file("base.count"))
     assert all(record["generated"] and record["exact_from"] == "one pass" for record in records)
     assert outcome.notes[-1] == "replies: temperature 0.7, top_p 0.8, top_k 20, min_p 0, seed 4, at most 6 tokens"
