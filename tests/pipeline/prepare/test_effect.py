@@ -36,6 +36,7 @@ NO_EFFECT: list[tuple[list[str], str]] = [
     (["mode=grpo", "study.arms=[base,trained]", "engine.compile=on"], "but mode is grpo"),
     (["engine.name=trl", "engine.layout=packed"], "but engine.name is trl"),
     (["engine.name=unsloth", "adapter.dora=true"], "but engine.name is unsloth"),
+    (["engine.name=unsloth", "engine.self_check=off"], "no other forward pass to compare with"),
     (["style.held_out=0.2"], "set style.tokens"),
     (["words.pool=base", "words.source=tokenizer"], "set words.source=package"),
     (["data.train=glue/sst2", "words.train=100"], "words.train is 100 (command line), but no word task"),
@@ -67,6 +68,11 @@ def test_a_setting_without_effect_is_refused_with_the_way_out(typed: list[str], 
     with pytest.raises(ConfigError) as error:
         effective(load_recipe(None, typed))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("typed", [["engine.name=trl"], ["mode=grpo", "study.arms=[base,trained]"]])
+def test_the_self_check_can_be_turned_off_wherever_there_is_one(typed: list[str]) -> None:
+    assert effective(load_recipe(None, [*typed, "engine.self_check=off"])).recipe.engine.self_check == "off"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[f"{rule.keys[:30]}|{rule.decides[:30]}" for rule in RULES])

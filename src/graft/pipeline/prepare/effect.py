@@ -102,7 +102,7 @@ def _reads_prose(recipe: Recipe) -> bool:
 
 
 _GREEDY = "sampling is greedy (temperature 0), which draws nothing; set sampling.temperature or sampling.preset"
-_OWN_ENGINE = "engine.layout engine.compile engine.self_check engine.parallel engine.activation_checkpointing"
+_OWN_ENGINE = "engine.layout engine.compile engine.parallel engine.activation_checkpointing"
 
 RULES = (
     Rule(
@@ -125,13 +125,19 @@ RULES = (
         "engine.name",
     ),
     Rule(
+        "engine.self_check",
+        lambda r: r.engine.name == "unsloth",
+        "engine.name is unsloth, whose models have no other forward pass to compare with; leave it out",
+        "engine.name",
+    ),
+    Rule(
         _OWN_ENGINE,
         lambda r: r.engine.name != "native",
         "engine.name is {r.engine.name}, which arranges that itself; set engine.name=native",
         "engine.name",
     ),
     Rule(
-        "engine.layout engine.compile engine.self_check engine.parallel",
+        "engine.layout engine.compile engine.parallel",
         lambda r: r.mode == "grpo",
         "mode is grpo, which trains through TRL; leave it out",
         "mode",
