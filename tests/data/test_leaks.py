@@ -141,6 +141,7 @@ def test_a_text_is_found_inside_a_long_document_and_a_document_inside_a_text() -
     assert compare([held_out[4]], [document, text(102, 2000)]).leaked == ("eval/0",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [12, 30, 60, 300])
 def test_texts_of_few_different_words_are_not_alike_by_chance(words: int) -> None:
     few = random.Random(1).sample(WORDS, 12)

@@ -25,7 +25,7 @@ def turns(name: str, count: int) -> Task:
     """A task of chat rows."""
     rows = [
         {"prompt": f"ask {n}", "answer": f"say {n}", "reasoning": None, "conversation": n, "turn": 0}
-        | {"asker": "user", "history": ()}
+        | {"asker": "user", "history": (), "group": None, "asked": None, "calls": ()}
         for n in range(count)
     ]
     return make(OwnTurns, lambda part: rows, TaskSpec(name), TaskCard(name, "", "", "", "", "answer"))

@@ -56,6 +56,7 @@ with tempfile.TemporaryDirectory() as name:
 """
 
 
+@pytest.mark.slow
 def test_eight_times_the_rows_take_no_more_memory_and_little_more_time_than_the_tokenizer_alone() -> None:
     few, many = (measured(TOKENISE.replace("COUNT", str(count))) for count in (5_000, 40_000))
     assert (few["rows"], many["rows"]) == (5_000, 40_000)
@@ -78,6 +79,7 @@ for example in examples:
 """
 
 
+@pytest.mark.slow
 def test_a_hundred_megabytes_of_text_stream_in_the_memory_of_ten(tmp_path: Path) -> None:
     peaks = []
     for megabytes in (10, 100):
@@ -215,6 +217,8 @@ def test_a_corpus_of_the_hub_is_streamed_as_far_as_the_steps_need_it(tmp_path: P
             HF_HUB_DISABLE_XET="1",
             HF_HUB_DISABLE_TELEMETRY="1",
             HF_HUB_OFFLINE="0",
+            HF_DATASETS_OFFLINE="0",
+            TRANSFORMERS_OFFLINE="0",
             GRAFT_OFFLINE="0",
         )
         read = {path.partition("?")[0] for method, path in hub.asked if method == "GET" and "/train-" in path}

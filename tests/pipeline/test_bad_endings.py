@@ -56,6 +56,7 @@ def test_a_disk_without_room_is_refused_before_training(tmp_path: Path, small_di
     assert list_runs(small_disk) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_with_one_message(
     tmp_path: Path, small_disk: Path, small_recipe: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path, small_reci
     assert "file/runs" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_second_process_cannot_work_on_the_same_run(tmp_path: Path, small_recipe: Build) -> None:
     runs = tmp_path / "runs"
     recipe = write_recipe(tmp_path, small_recipe(runs, train__max_steps=5000, train__save_steps=5))

@@ -175,7 +175,8 @@ def stopped(tmp_path: Path) -> Path:
     folder = run.checkpoints / "trained-seed0"
     for step in (4, 8):
         (folder / f"checkpoint-{step}").mkdir(parents=True)
-        (folder / f"checkpoint-{step}" / "graft.json").write_text('{"schema": 1, "files": {}}')
+        record = dict.fromkeys(("rows_read", "loss", "model", "stopping")) | {"schema": 1, "files": {}, "step": step}
+        (folder / f"checkpoint-{step}" / "graft.json").write_text(json.dumps(record))
         (folder / f"checkpoint-{step}" / "COMPLETE").touch()
     return folder
 

@@ -26,6 +26,7 @@ def rebuild(folder: Path) -> bytes:
     return (outcome.run.checkpoints / "trained-seed0" / "final" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_recipe_rebuilds_the_same_weights_from_nothing(tmp_path: Path) -> None:
     assert rebuild(tmp_path / "first") == rebuild(tmp_path / "second")
 

@@ -89,7 +89,8 @@ def test_trl_trains_on_exactly_our_prompt_ids_and_on_the_end_of_turn(
     asked = prompts(tokenizer, 2)
     assert tokenizer.decode(asked[0]) == render_prompt(tokenizer, examples(1)[0].prompt or "")
     spy = Spy(sprout)
-    fit_grpo(sprout, asked, right, plan(steps=1), GRPO, tokenizer=tokenizer, folder=tmp_path)
+    alone = plan(steps=1, self_check=False)  # whose rows would be seen too
+    fit_grpo(sprout, asked, right, alone, GRPO, tokenizer=tokenizer, folder=tmp_path)
     assert len(spy.rows) == 2 * 4
     (end,) = borders_of(tokenizer).end
     for ids, _ in spy.rows:

@@ -27,7 +27,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def diagnosed(tmp_path: Path, *overrides: str) -> Diagnosis:
-    recipe = load_recipe(None, [f"runs={tmp_path / 'runs'}", "model.device=cpu", *overrides]).recipe
+    device = () if any(pair.startswith("model.device=") for pair in overrides) else ("model.device=cpu",)
+    recipe = load_recipe(None, [f"runs={tmp_path / 'runs'}", *device, *overrides]).recipe
     return examine(recipe, recipe.runs)
 
 

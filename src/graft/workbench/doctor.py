@@ -50,6 +50,7 @@ class Extra:
 
 EXTRAS = (
     Extra("data", ("datasets", "huggingface_hub", "pyarrow"), "datasets from a hub (data.train, eval.tasks)"),
+    Extra("export", ("gguf", "xllamacpp"), "GGUF files (graft export, model.id=FILE.gguf)"),
     Extra("ollama", ("ollama",), "models behind an Ollama server (model.backend=ollama)"),
     Extra("quant", ("bitsandbytes",), "weights of 4 or 8 bits (model.quantize)"),
     Extra("remote", ("fsspec", "s3fs"), "models behind s3:// and other URLs (model.id)"),

@@ -43,6 +43,7 @@ from graft.tasks.custom import OwnCompletions, OwnLabels
 from graft.tasks.dataset import DatasetTask, Row
 from graft.tasks.field import FieldTask
 from graft.tasks.labels import ClassificationTask
+from graft.tasks.style import StyleTask
 from graft.workbench.answer_files import require_writable, write_answers
 
 CHUNK = 256
@@ -216,12 +217,17 @@ def asker(
         GraftError: the task's own rows are not there any more.
     """
     names = trained_tasks(recipe)
-    if len(names) != 1 or (own_task(recipe, names[0]) is None and not tasks.is_dataset(names[0])):
+    if len(names) != 1 or not _reads_rows(recipe, names[0]):
         return None
     made = _task(recipe, names[0])
     if len(_wanted(made)) != 1:
         return None
     return Predictor(recipe, made, backend, tokenizer, policy, _temperature(recipe, made, run, branch), branch.label)
+
+
+def _reads_rows(recipe: Recipe, name: str) -> bool:
+    """Whether a task asks about the columns of a row; control tokens stand in one's own texts."""
+    return own_task(recipe, name) is not None or (tasks.is_dataset(name) and name != StyleTask.card.name)
 
 
 def _temperature(recipe: Recipe, task: DatasetTask, run: RunDirectory | None, branch: Branch | None) -> float:
@@ -297,7 +303,7 @@ def _begin(predictor: Predictor, path: Path, out: Path, least: float) -> tuple[P
 
 
 def _task(recipe: Recipe, name: str | None) -> DatasetTask:
-    known = [one for one in task_names(recipe) if own_task(recipe, one) or tasks.is_dataset(one)]
+    known = [one for one in task_names(recipe) if _reads_rows(recipe, one)]
     if name is None:
         trained = [one for one in trained_tasks(recipe) if one in known]
         if len(trained) != 1:
@@ -307,7 +313,7 @@ def _task(recipe: Recipe, name: str | None) -> DatasetTask:
             )
         name = trained[0]
     if own_task(recipe, name) is None:
-        if not tasks.is_dataset(name):
+        if not _reads_rows(recipe, name):
             raise ConfigError(f"--task is {name}, which reads no rows of a file. {choices(name, known)}")
         found = tasks.find(name)
         assert issubclass(found, DatasetTask)

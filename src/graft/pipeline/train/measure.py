@@ -109,7 +109,7 @@ def _label_score(lab: Lab, model: PreTrainedModel, items: Items, allowed: torch.
         allowed=allowed,
     )
     records = [
-        {"gold": example.gold, "right": found["label_right"], **found}
+        {"gold": example.gold, "right": found["label_right"], "details": {}, **found}
         for example, found in zip(items.examples, fields, strict=True)
     ]
     return mean_score(items.task.card.metric, records)
