@@ -140,7 +140,7 @@ def test_repair_runs_exactly_the_damaged_stages_and_ends_in_the_same_bits(
     command = ["runs", "verify", copy.name, "--runs", str(copy.path.parent)]
     assert main(command) == 2
     told = capsys.readouterr().out
-    assert all(name in told for name in ("adapter_model.safetensors", "base.position.jsonl", "audit.json"))
+    assert all(name in told for name in ("adapter_model.safetensors", "base.position.jsonl", "prepare.done"))
     assert main([*command, "--repair"]) == 0
     assert "sound" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in wanted} == wanted

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
 from graft.errors import StorageError
-from graft.runs.space import format_bytes, free_bytes, require_space
+from graft.runs.space import format_bytes, free_bytes, require_space, storage_errors
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,12 @@ def test_too_little_space_is_named_in_numbers(small_disk: Path) -> None:
     with pytest.raises(StorageError, match=r"3 checkpoints needs 1\.0 MB, but 65\.5 kB are free"):
         require_space(small_disk / "a", 1_000_000, "3 checkpoints")
     assert list(small_disk.iterdir()) == []
+
+
+def test_a_file_that_torch_could_not_write_to_its_end_is_one_message(tmp_path: Path) -> None:
+    said = r"scheduler\.pt cannot be written: Input/output error"
+    with pytest.raises(StorageError, match=said) as caught, storage_errors(tmp_path / "scheduler.pt"):
+        raise RuntimeError("basic_ios::clear: iostream error")
+    assert caught.value.errno == errno.EIO
+    with pytest.raises(RuntimeError, match="another"), storage_errors(tmp_path / "scheduler.pt"):
+        raise RuntimeError("another")

@@ -18,6 +18,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 # torch and safetensors report a full disk without an OSError; these are the words they use.
 _FULL_WORDS = ("No space left on device", "os error 28", "Disk quota exceeded", "File too large", "inline_container.cc")
+_STREAM_WORDS = ("iostream error",)
+"""What C++ says when a file could not be written to its end, whatever the reason."""
 _MEMORY_WORDS = (
     "out of memory",
     "can't allocate memory",
@@ -109,7 +111,7 @@ def storage_errors(path: Path, needed: int | None = None, temporary: Path | None
     except GraftError:
         raise
     except Exception as error:
-        if _is_full(error) or (isinstance(error, OSError) and _concerns(error, path, temporary)):
+        if _is_full(error) or _is_cut(error) or (isinstance(error, OSError) and _concerns(error, path, temporary)):
             raise _explained(path, error, needed) from error
         raise
 
@@ -154,6 +156,10 @@ def _is_full(error: BaseException) -> bool:
     return any(words in str(error) for words in _FULL_WORDS)
 
 
+def _is_cut(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _STREAM_WORDS)
+
+
 def _concerns(error: OSError, path: Path, temporary: Path | None) -> bool:
     """Whether the error is about the path being written and not, say, about an input file."""
     if not isinstance(error.filename, str | os.PathLike):
@@ -168,7 +174,7 @@ def _concerns(error: OSError, path: Path, temporary: Path | None) -> bool:
 
 
 def _explained(path: Path, error: Exception, needed: int | None) -> StorageError:
-    code = error.errno if isinstance(error, OSError) else errno.ENOSPC
+    code = error.errno if isinstance(error, OSError) else errno.EIO if _is_cut(error) else errno.ENOSPC
     if _is_full(error):
         try:
             free = f"{format_bytes(shutil.disk_usage(existing_parent(path)).free)} free"
