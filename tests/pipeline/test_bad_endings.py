@@ -72,6 +72,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message(
     assert listed.status == "failed"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path, small_recipe: Build) -> None:
     runs = tmp_path / "runs"
     recipe = write_recipe(tmp_path, small_recipe(runs, train__max_steps=5000, train__save_steps=5))
