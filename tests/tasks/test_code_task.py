@@ -72,6 +72,7 @@ def test_with_permission_the_gold_answer_passes_its_tests() -> None:
     assert (silent.parsed, silent.details["passed"], silent.undefined) == (False, 0.0, "")
 
 
+@walled
 def test_tests_that_need_a_module_that_is_not_installed_are_undefined() -> None:
     task = code_task(test="import no_such_module_of_graft\n" + TESTS, libs="[]")
     permit(task)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from graft.tasks.sandbox.execution import Execution, Verdict, run_tests
-from graft.tasks.sandbox.launch import Limits
+from graft.tasks.sandbox.execution import Execution, Verdict, best_confinement, run_tests
+from graft.tasks.sandbox.launch import Limits, Walls
 from graft.tasks.sandbox.screen import Given, reason_inside, standing_on
 
 LIMITS = Limits(wall_seconds=60.0)
@@ -271,7 +271,7 @@ def test_what_honest_programs_return_change_and_raise_is_judged_from_outside() -
     assert not reason_inside(CASES)
     done = run(PROGRAM, CASES, in_place=True)
     assert (done.verdict, done.wrong, done.error) == (Verdict.PASSED, (), ""), done
-    assert done.tests == 11 and not done.could_cheat
+    assert done.tests == 11 and done.could_cheat is (best_confinement().walls is Walls.WEAK)
 
 
 def test_arrays_come_over_with_their_type_and_shape() -> None:
