@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from graft.config.schema import Recipe
 from graft.errors import RunError
 from graft.models.sampling import describe, from_section
 from graft.pipeline.branches import Branch, branches
-from graft.pipeline.judge.asides import leak_shares, leaks_sentence
+from graft.pipeline.judge.asides import leaks_sentence
 from graft.pipeline.judge.conclude import Verdict, read_records, write_results, write_verdict
 from graft.pipeline.judge.corpora import corpus_sentences
 from graft.pipeline.judge.separation import separation_table, write_separation
@@ -235,19 +235,10 @@ def _conclude(directory: RunDirectory, recipe: Recipe, progress: Progress) -> Ou
     progress.stage("judge and report")
     with directory.stage("report", report_leaves(directory)):
         found = _write_conclusion(directory, recipe)
-    results, verdict, headline = found.results, found.verdict, found.headline
-    LOG.info("%s", headline)
+    LOG.info("%s", found.headline)
     styled = found.separation
     table = separation_table(styled) if styled else Table(*(grid_texts(directory) or result_table(directory)))
-    targets = verdict.study.targets if verdict.study else ()
-    notes = tuple(target.headline for target in targets if target.reason not in headline)  # an invalid study's are
-    notes += tuple(task.headline for task in verdict.study.collateral) if verdict.study else ()
-    told = tuple(sentence for sentence in corpus_sentences(results) if sentence not in headline)
-    drawn = results["rows"] and not all(asked_as_field(recipe, task) for task in recipe.eval.tasks)
-    notes += (*told, *((f"replies: {describe(from_section(recipe.sampling))}",) if drawn else ()))
-    leaks = leaks_sentence(leak_shares(directory, recipe.eval.tasks)) if verdict.study else ""
-    notes += tuple(filter(None, (tokens_sentence(results["trained_tokens_a_row"]), leaks)))
-    return Outcome(directory, headline, table, found.page, notes)
+    return Outcome(directory, found.headline, table, found.page, tuple(_notes(found, recipe)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +250,21 @@ class _Conclusion:
     separation: dict[str, Any] | None
     headline: str
     page: Path
+
+
+def _notes(found: _Conclusion, recipe: Recipe) -> Iterator[str]:
+    """What is told below the headline, unless it holds that already, as an invalid study's does."""
+    study, results = found.verdict.study, found.results
+    if study:
+        yield from (target.headline for target in study.targets if target.reason not in found.headline)
+        yield from (task.headline for task in study.collateral)
+    yield from (sentence for sentence in corpus_sentences(results) if sentence not in found.headline)
+    if results["rows"] and not all(asked_as_field(recipe, task) for task in recipe.eval.tasks):
+        yield f"replies: {describe(from_section(recipe.sampling))}"
+    if tokens := tokens_sentence(results["trained_tokens_a_row"]):
+        yield tokens
+    if study and (leaks := leaks_sentence(found.verdict.leaks)):
+        yield leaks
 
 
 def _write_conclusion(run: RunDirectory, recipe: Recipe) -> _Conclusion:

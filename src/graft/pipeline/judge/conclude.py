@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from graft.config.schema import Recipe
@@ -52,10 +52,12 @@ class Verdict:
     Attributes:
         study: whether training carried over to other tasks; ``None`` when none was scored.
         learned: how each trained task changed.
+        leaks: share of each answered task's held-out items that the training rows hold; NaN where nothing was compared.
     """
 
     study: Study | None
     learned: tuple[TrainedCheck, ...]
+    leaks: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -154,7 +156,7 @@ def write_verdict(run: RunDirectory, recipe: Recipe, records: Records) -> Verdic
         beside["links"] = links(scores, trained_tasks(recipe), records)
     beside["notes"] += _overturned(run, study)
     write_json(run.verdict, {"study": to_json(study), "learned": to_json(learned), **to_json(beside)})
-    return Verdict(study, learned)
+    return Verdict(study, learned, beside.get("leaks", {}))
 
 
 def _overturned(run: RunDirectory, study: Study | None) -> list[str]:
