@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graft.errors import ConfigError
-from graft.report.load import EVAL, folder_of, list_samples, read_recipe
+from graft.report.load import EVAL, folder_of, list_samples, read_recipe, trained_tasks
 from graft.report.numbers import DASH, p_value, percent, points_with_interval
 from graft.report.tables import ACCURACY
 from graft.runs.directory import RunDirectory
@@ -145,18 +145,9 @@ def compare(runs: Sequence[RunDirectory | Path | str]) -> Comparison:
         metric = next((found[own[0].task].metric for found in scores if own[0].task in found), ACCURACY)
         title = own[0].task if metric == ACCURACY else f"{own[0].task} ({metric})"
         rows.append((title, *(_cell(accuracy, index == 0) for index, accuracy in enumerate(own))))
-    links = _links(
-        [_trained_tasks(recipe) for recipe in recipes], [_gains(f, s) for f, s in zip(folders, scores, strict=True)]
-    )
+    links = _links(recipes, folders, scores)
     notes = (*_notes(names[0], accuracies), *map(_link_sentence, links))
     return Comparison(("", *names), tuple(rows), notes, settings, accuracies, links)
-
-
-def _trained_tasks(recipe: Mapping[str, Any]) -> list[str]:
-    """What a stored recipe trains; its sources are a name, or a list of names and mappings."""
-    sources = recipe.get("data", {}).get("train", [])
-    listed = [sources] if isinstance(sources, str | Mapping) else sources
-    return [str(source["task"] if isinstance(source, Mapping) else source) for source in listed]
 
 
 def _gains(folder: Path, trained: Mapping[str, _Scores]) -> dict[str, float]:
@@ -169,10 +160,16 @@ def _gains(folder: Path, trained: Mapping[str, _Scores]) -> dict[str, float]:
     }
 
 
-def _links(trained: Sequence[Sequence[str]], gains: Sequence[Mapping[str, float]]) -> tuple[GainLink, ...]:
+def _links(
+    recipes: Sequence[Mapping[str, Any]], folders: Sequence[Path], scores: Sequence[Mapping[str, _Scores]]
+) -> tuple[GainLink, ...]:
     """How the gain on the first task that all runs trained goes with that on every task that none of them did."""
+    if len(folders) < LEAST_LINKED:
+        return ()
+    trained = [trained_tasks(recipe) for recipe in recipes]
+    gains = [_gains(folder, found) for folder, found in zip(folders, scores, strict=True)]
     shared = [task for task in trained[0] if all(task in tasks for tasks in trained) and all(task in g for g in gains)]
-    if len(gains) < LEAST_LINKED or not shared:
+    if not shared:
         return ()
     targets = [task for task in gains[0] if all(task in g for g in gains) and not any(task in t for t in trained)]
     own = [found[shared[0]] for found in gains]

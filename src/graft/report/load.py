@@ -22,6 +22,7 @@ from graft.runs.directory import RunDirectory
 from graft.runs.files import read_json, read_jsonl
 from graft.runs.metrics import read_metrics
 from graft.runs.samples import SLASH
+from graft.stats.arms import BASE, CONTROLS, TRAINED
 from graft.stats.asides import Aside
 from graft.stats.intervals import Interval
 from graft.stats.label_study import LabelStudy
@@ -34,7 +35,7 @@ NAN = float("nan")
 EVAL, SEEN = "eval", "seen"
 """The two splits of scored items: words held out from training, and words that were trained."""
 
-SHOWN_ARMS = ("base", "trained", "format", "self")
+SHOWN_ARMS = (BASE, TRAINED, *CONTROLS)
 """The arms whose replies are read for browsing."""
 
 _SEED = re.compile(r"-seed\d+$")
@@ -285,8 +286,7 @@ class RunFiles:
     @property
     def trained_tasks(self) -> tuple[str, ...]:
         """Tasks named in the recipe's training mixture."""
-        sources = self.setting("data.train") or ()
-        return tuple(source["task"] for source in sources if isinstance(source, Mapping) and "task" in source)
+        return trained_tasks(self.recipe)
 
     def rows(self, task: str, split: str = EVAL) -> tuple[ResultRow, ...]:
         """Result rows of one task and split."""
@@ -335,6 +335,12 @@ def load(run: RunDirectory | Path | str) -> RunFiles:
         samples=files,
         replies=_read_shown(files),
     )
+
+
+def trained_tasks(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """Tasks named in the training mixture of a resolved recipe."""
+    sources = recipe.get("data", {}).get("train") or ()
+    return tuple(source["task"] for source in sources if isinstance(source, Mapping) and "task" in source)
 
 
 def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
